@@ -1,0 +1,46 @@
+"""Installs genlab, its experiments and its commands."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="genlab",
+    version="0.1.0",
+    description="A JAX laboratory for generative AI and its scaling laws",
+    python_requires=">=3.11",
+    packages=find_packages(include=["genlab*", "experiments*", "launch*"]),
+    install_requires=[
+        "jax>=0.7,<0.12",
+        "flax>=0.11,<0.14",
+        "optax>=0.2.5,<0.4",
+        "orbax-checkpoint>=0.11,<0.14",
+        "tensorflow-datasets>=4.9.7,<5",
+        "absl-py>=2,<3",
+        "grain>=0.2.10,<0.4",
+        "ml_collections>=1,<2",
+        "array_record>=0.7,<0.10",
+        "pillow>=10",
+        "tokenizers>=0.20,<1",
+        "numpy>=2,<3",
+        "pandas>=2.2,<4",
+        "scipy>=1.13,<2",
+        "matplotlib>=3.9,<4",
+        "jinja2>=3.1,<4",
+        "rich>=13.7,<16",
+        "tensorboardX>=2.6,<3",
+        "submitit>=1.5,<2",
+    ],
+    extras_require={
+        "cuda": ["jax[cuda12]"],
+        "tpu": ["jax[tpu]"],
+        "tfds": ["tensorflow-cpu"],
+        "wandb": ["wandb"],
+        "test": [
+            "pytest>=8,<10",
+            "pytest-xdist>=3.6,<4",
+            "ruff>=0.9",
+            "import-linter>=2.3,<3",
+            "jaxtyping>=0.3",
+            "autograd>=1.7,<2",
+        ],
+    },
+)
