@@ -1,0 +1,117 @@
+"""Multi-head attention: causal or bidirectional, self or cross, grouped-query, with an explicit key-value cache."""
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from genlab.models import ops
+from genlab.models.layers import Dense, Initialization, Norm, kernel_initializer
+
+
+class LayerCache(NamedTuple):
+    """Keys (already normalised and rotated) and values of one layer's past: each [B, S, G, K] for S slots."""
+
+    key_BSGK: jax.Array
+    value_BSGK: jax.Array
+
+
+class KVCache(NamedTuple):
+    """What a stack remembers between calls, as a pytree that goes in and comes out.
+
+    `layers`: one LayerCache per block, or one with a leading layer axis when layers are scanned. `index`: slots
+    written so far, int32 []. `start_B`: the first slot that holds a real token of each row, int32 [B]: prompts of
+    different lengths are padded on the left, so that all rows write the same slot.
+    """
+
+    layers: tuple[LayerCache, ...] | LayerCache
+    index: jax.Array
+    start_B: jax.Array
+
+    def positions(self, length: int) -> jax.Array:
+        """Returns the positions [B, length] of the next `length` tokens within their rows (0 for padding)."""
+        slots = self.index + jnp.arange(length, dtype=jnp.int32)
+        return jnp.maximum(slots[None, :] - self.start_B[:, None], 0)
+
+    def mask(self, length: int, slots: int) -> jax.Array:
+        """Returns which of `slots` the next `length` tokens may see, causally and past the padding: [B, 1, length, S]."""
+        slot_S = jnp.arange(slots, dtype=jnp.int32)
+        query_T = self.index + jnp.arange(length, dtype=jnp.int32)
+        causal_TS = slot_S[None, :] <= query_T[:, None]
+        real_BS = slot_S[None, :] >= self.start_B[:, None]
+        return (causal_TS[None] & real_BS[:, None])[:, None]
+
+
+def padding_mask(valid_BS: jax.Array) -> jax.Array:
+    """Returns the attention mask [B, 1, 1, S] that hides the positions where valid [B, S] is 0 or False."""
+    return valid_BS.astype(bool)[:, None, None, :]
+
+
+class Attention(nn.Module):
+    """Multi-head attention of x over itself, or over a source when one is given."""
+
+    num_heads: int
+    num_kv_heads: int | None = None
+    causal: bool = False
+    qk_norm: bool = False
+    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
+    norm_epsilon: float = 1e-6
+    use_bias: bool = False
+    dropout: float = 0.0
+    deterministic: bool = True
+    initialization: Initialization = "fan_in"
+    output_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x_BTD, source_BSD=None, mask=None, angles=None, cache=None, index=None):
+        """Returns ([B, T, D], cache).
+
+        `mask`: boolean, broadcastable to [B, H, T, S]. `angles`: rotary (cos, sin) for queries and keys. With a
+        `cache` the new keys and values go to slots index..index + T - 1, and `mask` alone says which slots are seen.
+        """
+        q_BTHK, k_BSGK, v_BSGK = self._project(x_BTD, source_BSD)
+        if self.qk_norm:
+            q_BTHK = Norm(self.norm, epsilon=self.norm_epsilon, name="query_norm")(q_BTHK)
+            k_BSGK = Norm(self.norm, epsilon=self.norm_epsilon, name="key_norm")(k_BSGK)
+        if angles is not None:
+            q_BTHK, k_BSGK = ops.rotate(q_BTHK, angles), ops.rotate(k_BSGK, angles)
+        causal = self.causal and cache is None
+        if cache is not None:
+            write = jax.lax.dynamic_update_slice_in_dim
+            k_BSGK = write(cache.key_BSGK, k_BSGK.astype(cache.key_BSGK.dtype), index, axis=1)
+            v_BSGK = write(cache.value_BSGK, v_BSGK.astype(cache.value_BSGK.dtype), index, axis=1)
+            cache = LayerCache(k_BSGK, v_BSGK)
+
+        if self.is_mutable_collection("intermediates"):
+            weights = ops.attention_weights(q_BTHK, k_BSGK, causal=causal, mask=mask)
+            self.sow("intermediates", "weights_BHTS", weights)
+        drop = self.dropout > 0 and not self.deterministic
+        out_BTHK = ops.attention(
+            q_BTHK,
+            k_BSGK,
+            v_BSGK,
+            causal=causal,
+            mask=mask,
+            dropout_rate=self.dropout,
+            dropout_key=self.make_rng("dropout") if drop else None,
+        )
+        init = kernel_initializer(self.initialization, self.output_scale)
+        output = Dense(x_BTD.shape[-1], self.use_bias, init, name="output")
+        return output(out_BTHK.reshape(x_BTD.shape)), cache
+
+    def _project(self, x_BTD, source_BSD):
+        """Returns queries [B, T, H, K], keys and values [B, S, G, K], from one fused kernel where x is its own source."""
+        B, T, D = x_BTD.shape
+        H, G = self.num_heads, self.num_kv_heads or self.num_heads
+        K = D // H
+        init = kernel_initializer(self.initialization)
+        if source_BSD is None:
+            qkv = Dense((H + 2 * G) * K, self.use_bias, init, name="qkv")(x_BTD)
+            q, k, v = jnp.split(qkv, [H * K, (H + G) * K], axis=-1)
+        else:
+            q = Dense(H * K, self.use_bias, init, name="query")(x_BTD)
+            kv = Dense(2 * G * K, self.use_bias, init, name="key_value")(source_BSD)
+            k, v = jnp.split(kv, 2, axis=-1)
+        S = k.shape[1]
+        return q.reshape(B, T, H, K), k.reshape(B, S, G, K), v.reshape(B, S, G, K)

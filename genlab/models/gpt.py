@@ -1,0 +1,161 @@
+"""GPT: a pre-norm causal decoder over tokens (Radford et al. 2019), with the choices that came after."""
+
+import math
+from typing import Literal
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from genlab.models import ops
+from genlab.models.attention import KVCache
+from genlab.models.layers import Initialization
+from genlab.models.transformer import Transformer, TransformerConfig
+
+
+class GPT(nn.Module):
+    """A causal language model: tokens [B, T] to logits [B, T, V].
+
+    `mlp_width` None means 4 width, or for SwiGLU 8/3 width rounded up to a multiple of 8 (equal parameters).
+    `num_kv_heads` None means num_heads. `use_bias` is for linear layers and norms alike. `tied_head` reuses the token
+    embedding as the output layer. The remaining choices are those of TransformerConfig.
+    """
+
+    vocab_size: int = 256
+    context_length: int = 256
+    width: int = 64
+    depth: int = 2
+    num_heads: int = 2
+    num_kv_heads: int | None = None
+    mlp_width: int | None = None
+    positions: Literal["learned", "rotary"] = "learned"
+    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
+    norm_epsilon: float = 1e-6
+    mlp: Literal["gelu", "swiglu"] = "gelu"
+    use_bias: bool = False
+    tied_head: bool = True
+    qk_norm: bool = False
+    rotary_base: float = 10_000.0
+    dropout: float = 0.0
+    initialization: Initialization = "fan_in"
+    scan_layers: bool = False
+    remat: bool = False
+    dtype: str = "float32"
+
+    def stack_config(self) -> TransformerConfig:
+        """Returns the hyper-parameters of this model's Transformer stack."""
+        mlp_width = self.mlp_width
+        if mlp_width is None:
+            mlp_width = 4 * self.width if self.mlp == "gelu" else 8 * math.ceil(self.width / 3)
+        return TransformerConfig(
+            width=self.width,
+            depth=self.depth,
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_kv_heads,
+            mlp_width=mlp_width,
+            causal=True,
+            rotary_base=self.rotary_base if self.positions == "rotary" else None,
+            norm=self.norm,
+            norm_epsilon=self.norm_epsilon,
+            mlp=self.mlp,
+            use_bias=self.use_bias,
+            qk_norm=self.qk_norm,
+            dropout=self.dropout,
+            initialization=self.initialization,
+            scan_layers=self.scan_layers,
+            remat=self.remat,
+            dtype=self.dtype,
+        )
+
+    def validate(self) -> None:
+        """Raises ValueError, in one line, for hyper-parameters that cannot be built."""
+        for name in ("vocab_size", "context_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.positions not in ("learned", "rotary"):
+            raise ValueError(f'positions must be "learned" or "rotary", not "{self.positions}"')
+        self.stack_config().validate()
+
+    def setup(self):
+        """Declares the parameters; raises ValueError if the hyper-parameters do not fit together."""
+        self.validate()
+        # 1 / sqrt(D) gives the tied head's logits unit variance; .02 and .01 are GPT-2's own.
+        gpt2 = self.initialization == "gpt2"
+        token_std, position_std = (0.02, 0.01) if gpt2 else (self.width**-0.5, self.width**-0.5)
+        normal = nn.initializers.normal
+        shape = (self.vocab_size, self.width)
+        self.token_embedding = self.param("token_embedding", normal(token_std), shape, jnp.float32)
+        if self.positions == "learned":
+            shape = (self.context_length, self.width)
+            self.position_embedding = self.param(
+                "position_embedding", normal(position_std), shape, jnp.float32
+            )
+        if not self.tied_head:
+            self.head = self.param(
+                "head", normal(0.02 if gpt2 else self.width**-0.5), (self.vocab_size, self.width)
+            )
+        self.transformer = Transformer(self.stack_config())
+        if self.dropout:
+            self.embedding_dropout = nn.Dropout(self.dropout)
+
+    def __call__(self, tokens_BT, train: bool = False, cache: KVCache | None = None):
+        """Returns float32 logits [B, T, V] for integer tokens [B, T]; with a `cache`, (logits, cache).
+
+        Raises ValueError if T exceeds context_length.
+        """
+        if cache is None:
+            return self.logits(self.hidden_states(tokens_BT, train))
+        x_BTD, cache = self.hidden_states(tokens_BT, train, cache)
+        return self.logits(x_BTD), cache
+
+    def hidden_states(self, tokens_BT, train: bool = False, cache: KVCache | None = None):
+        """Returns the final hidden states [B, T, D] that `logits` reads; with a `cache`, (states, cache)."""
+        T = tokens_BT.shape[1]
+        if cache is None and self.context_length < T:
+            raise ValueError(
+                f"{T} tokens are longer than the model's context_length {self.context_length}: "
+                f"shorten the sequence or raise context_length"
+            )
+        x_BTD = ops.embed(self.token_embedding, tokens_BT)
+        if self.positions == "learned":
+            if cache is None:
+                x_BTD = x_BTD + self.position_embedding[:T]
+            else:
+                x_BTD = x_BTD + self.position_embedding[cache.positions(T)]
+        if self.dropout:
+            x_BTD = self.embedding_dropout(x_BTD, deterministic=not train)
+        return self.transformer(x_BTD, cache=cache, train=train)
+
+    def logits(self, x_BTD):
+        """Returns float32 logits [B, T, V] for final hidden states [B, T, D]."""
+        return ops.unembed(x_BTD, self.token_embedding if self.tied_head else self.head)
+
+    def empty_cache(self, batch_size: int, slots: int, start_B=None) -> KVCache:
+        """Returns an empty key-value cache (see TransformerConfig.empty_cache); needs no parameters."""
+        return self.stack_config().empty_cache(batch_size, slots, start_B)
+
+
+def _gpt2(width: int, depth: int, num_heads: int) -> GPT:
+    """Returns a model with GPT-2's architecture (Radford et al. 2019, table 2; heads of width 64)."""
+    return GPT(
+        vocab_size=50_257,
+        context_length=1_024,
+        width=width,
+        depth=depth,
+        num_heads=num_heads,
+        norm_epsilon=1e-5,
+        use_bias=True,
+        initialization="gpt2",
+    )
+
+
+# Named sizes. The first four are bytes for a CPU; the last four are GPT-2's, with its vocabulary.
+GPT_SIZES: dict[str, GPT] = {
+    "nano": GPT(width=32, depth=2, num_heads=2),
+    "tiny": GPT(width=64, depth=2, num_heads=2),
+    "mini": GPT(width=128, depth=4, num_heads=4),
+    "small": GPT(width=256, depth=6, num_heads=8),
+    "124M": _gpt2(768, 12, 12),
+    "350M": _gpt2(1_024, 24, 16),
+    "774M": _gpt2(1_280, 36, 20),
+    "1.5B": _gpt2(1_600, 48, 25),
+}

@@ -1,0 +1,77 @@
+"""Parameters and initialisation of the layers every family shares: Dense, Norm, Mlp."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from genlab.models import ops
+
+Initialization = Literal["fan_in", "gpt2"]
+
+
+def kernel_initializer(initialization: Initialization = "fan_in", scale: float = 1.0):
+    """Returns an initializer of [D, F] kernels: normal with standard deviation scale / sqrt(D), or scale * .02 ("gpt2").
+
+    Residual outputs take scale = 1 / sqrt(2 depth), so that the residual stream's variance does not grow with depth
+    (Radford et al. 2019, section 2.3). .02 is GPT-2's published constant, equal to fan-in at width 2,500.
+    """
+    if initialization == "gpt2":
+        return nn.initializers.normal(0.02 * scale)
+    return nn.initializers.variance_scaling(scale**2, "fan_in", "normal")
+
+
+class Dense(nn.Module):
+    """A linear layer with a float32 kernel [D, features], computed in the type of its input [..., D]."""
+
+    features: int
+    use_bias: bool = False
+    kernel_init: jax.nn.initializers.Initializer = kernel_initializer()
+
+    @nn.compact
+    def __call__(self, x):
+        """Returns [..., features] for x [..., D]."""
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        return ops.dense(x, kernel, bias)
+
+
+class Norm(nn.Module):
+    """LayerNorm or RMSNorm over the last axis, with a float32 scale and statistics."""
+
+    kind: Literal["layernorm", "rmsnorm"] = "layernorm"
+    use_bias: bool = False
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x):
+        """Returns the normalised x [..., D], in the type of x."""
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
+        norm = ops.layer_norm if self.kind == "layernorm" else ops.rms_norm
+        return norm(x, scale, bias, self.epsilon)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with GELU (tanh) between, or SwiGLU with gate and up projections fused in one kernel."""
+
+    width: int
+    kind: Literal["gelu", "swiglu"] = "gelu"
+    use_bias: bool = False
+    initialization: Initialization = "fan_in"
+    output_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x):
+        """Returns [..., D] for x [..., D], through `width` hidden units."""
+        init = kernel_initializer(self.initialization)
+        hidden = self.width if self.kind == "gelu" else 2 * self.width
+        h = Dense(hidden, self.use_bias, init, name="up")(x)
+        h = ops.gelu(h) if self.kind == "gelu" else ops.swiglu(h)
+        init = kernel_initializer(self.initialization, self.output_scale)
+        return Dense(x.shape[-1], self.use_bias, init, name="down")(h)

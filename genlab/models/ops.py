@@ -1,0 +1,118 @@
+"""The arithmetic of the Transformer as plain functions: each states its mathematics in its simplest form.
+
+Modules call these and nothing else, so a faster equivalent of one of them has exactly one place to be chosen.
+Statistics (softmax, norms) are in float32 whatever the compute type.
+"""
+
+import jax
+import jax.numpy as jnp
+
+# Masked scores: finite, so that a row with nothing to attend to (padding) is uniform and not NaN.
+MASKED_SCORE = jnp.finfo(jnp.float32).min
+
+
+def dense(x, kernel, bias=None):
+    """Returns x @ kernel + bias for x [..., D], kernel [D, F], bias [F]; computed as one flat matmul [N, D] x [D, F].
+
+    Flat because XLA on CPU turns the weight gradient of a [B, T, D] product into a slower one (1.2 times a step).
+    """
+    y = x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype)
+    if bias is not None:
+        y = y + bias.astype(x.dtype)
+    return y.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def layer_norm(x, scale, bias=None, epsilon=1e-5):
+    """Returns (x - mean) / sqrt(variance + epsilon) * scale + bias over the last axis (Ba et al. 2016, eq. 4)."""
+    x32 = x.astype(jnp.float32)
+    centred = x32 - x32.mean(axis=-1, keepdims=True)
+    variance = jnp.square(centred).mean(axis=-1, keepdims=True)
+    y = centred * jax.lax.rsqrt(variance + epsilon) * scale
+    if bias is not None:
+        y = y + bias
+    return y.astype(x.dtype)
+
+
+def rms_norm(x, scale, bias=None, epsilon=1e-5):
+    """Returns x / sqrt(mean(x^2) + epsilon) * scale + bias over the last axis (Zhang and Sennrich 2019, eq. 4)."""
+    x32 = x.astype(jnp.float32)
+    y = x32 * jax.lax.rsqrt(jnp.square(x32).mean(axis=-1, keepdims=True) + epsilon) * scale
+    if bias is not None:
+        y = y + bias
+    return y.astype(x.dtype)
+
+
+def gelu(x):
+    """Returns GELU by its tanh approximation, as GPT-2 has it (Hendrycks and Gimpel 2016, section 2)."""
+    return jax.nn.gelu(x, approximate=True)
+
+
+def swiglu(gate_up):
+    """Returns silu(gate) * up, where gate and up are the two halves of the last axis (Shazeer 2020, eq. 6)."""
+    gate, up = jnp.split(gate_up, 2, axis=-1)
+    return jax.nn.silu(gate) * up
+
+
+def embed(table_VD, tokens):
+    """Returns the rows of table [V, D] that integer tokens [...] name: [..., D]."""
+    return table_VD[tokens]
+
+
+def rotary_angles(positions_BT, head_width, base=10_000.0):
+    """Returns the (cos, sin) of position * base^(-2i / K), each [B, T, 1, K / 2], float32 (Su et al. 2021, eq. 15)."""
+    frequencies = base ** (-jnp.arange(0, head_width, 2, dtype=jnp.float32) / head_width)
+    angles = positions_BT[..., None, None].astype(jnp.float32) * frequencies
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(x_BTHK, angles):
+    """Returns x with each pair (x_i, x_{i + K/2}) turned by its angle (Su et al. 2021, eq. 34, halves paired as in Llama)."""
+    cos, sin = angles
+    first, second = jnp.split(x_BTHK.astype(jnp.float32), 2, axis=-1)
+    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return turned.astype(x_BTHK.dtype)
+
+
+def attention_weights(q_BTHK, k_BSGK, *, causal=False, mask=None):
+    """Returns softmax(q k^T / sqrt(K)) over the source axis: [B, H, T, S], float32 (Vaswani et al. 2017, eq. 1).
+
+    With fewer key heads G than query heads H, head h reads key head h // (H / G) (Ainslie et al. 2023).
+    `mask` is boolean, broadcastable to [B, H, T, S], True where attention is allowed; `causal` needs T == S.
+    """
+    B, T, H, K = q_BTHK.shape
+    S, G = k_BSGK.shape[1:3]
+    q_BTGRK = q_BTHK.reshape(B, T, G, H // G, K) * K**-0.5
+    scores = jnp.einsum("btgrk,bsgk->bgrts", q_BTGRK, k_BSGK, preferred_element_type=jnp.float32)
+    scores_BHTS = scores.reshape(B, H, T, S)
+    if causal:
+        scores_BHTS = jnp.where(jnp.tril(jnp.ones((T, S), bool)), scores_BHTS, MASKED_SCORE)
+    if mask is not None:
+        scores_BHTS = jnp.where(mask, scores_BHTS, MASKED_SCORE)
+    return jax.nn.softmax(scores_BHTS, axis=-1)
+
+
+def attention(q_BTHK, k_BSGK, v_BSGK, *, causal=False, mask=None, dropout_rate=0.0, dropout_key=None):
+    """Returns scaled dot-product attention, [B, T, H, K]; arguments as in `attention_weights`.
+
+    Weights are dropped at `dropout_rate` when a `dropout_key` is given.
+    """
+    B, T, H, K = q_BTHK.shape
+    S, G = k_BSGK.shape[1:3]
+    weights_BHTS = attention_weights(q_BTHK, k_BSGK, causal=causal, mask=mask)
+    if dropout_rate > 0 and dropout_key is not None:
+        keep = jax.random.bernoulli(dropout_key, 1 - dropout_rate, weights_BHTS.shape)
+        weights_BHTS = jnp.where(keep, weights_BHTS / (1 - dropout_rate), 0.0)
+    weights = weights_BHTS.astype(v_BSGK.dtype).reshape(B, G, H // G, T, S)
+    return jnp.einsum("bgrts,bsgk->btgrk", weights, v_BSGK).reshape(B, T, H, K)
+
+
+def unembed(x, table_VD):
+    """Returns the logits x @ table^T, [..., V], accumulated and returned in float32, for x [..., D] and table [V, D]."""
+    flat = x.reshape(-1, x.shape[-1])
+    logits = jax.lax.dot_general(
+        flat,
+        table_VD.astype(x.dtype),
+        (((1,), (1,)), ((), ())),
+        preferred_element_type=jnp.float32,
+    )
+    return logits.reshape(*x.shape[:-1], table_VD.shape[0])

@@ -1,0 +1,233 @@
+"""The one Transformer stack: pre-norm blocks of attention and MLP, unrolled or scanned, with or without remat."""
+
+import dataclasses
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from genlab.models import ops
+from genlab.models.attention import Attention, KVCache, LayerCache
+from genlab.models.layers import Initialization, Mlp, Norm
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+    """Everything that decides the shape and the arithmetic of a stack.
+
+    `num_kv_heads` None means num_heads. `rotary_base` None means no rotary positions. `use_bias` is for linear layers
+    and norms alike. `initialization` is "fan_in" or "gpt2" (see layers.kernel_initializer). `scan_layers` compiles one
+    block and scans it over stacked parameters; `remat` recomputes each block's activations in the backward pass.
+    """
+
+    width: int
+    depth: int
+    num_heads: int
+    mlp_width: int
+    num_kv_heads: int | None = None
+    causal: bool = False
+    cross_attention: bool = False
+    rotary_base: float | None = None
+    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
+    norm_epsilon: float = 1e-6
+    mlp: Literal["gelu", "swiglu"] = "gelu"
+    use_bias: bool = False
+    qk_norm: bool = False
+    dropout: float = 0.0
+    initialization: Initialization = "fan_in"
+    scan_layers: bool = False
+    remat: bool = False
+    dtype: str = "float32"
+
+    @property
+    def head_width(self) -> int:
+        """The width K of one head."""
+        return self.width // self.num_heads
+
+    def validate(self) -> None:
+        """Raises ValueError, in one line, for hyper-parameters that cannot be built."""
+        kv_heads = self.num_heads if self.num_kv_heads is None else self.num_kv_heads
+        for name in ("width", "depth", "num_heads", "mlp_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.width % self.num_heads:
+            raise ValueError(
+                f"width {self.width} is not divisible by num_heads {self.num_heads}: "
+                f"each head needs the same number of channels"
+            )
+        if kv_heads < 1 or self.num_heads % kv_heads:
+            raise ValueError(
+                f"num_heads {self.num_heads} is not divisible by num_kv_heads {self.num_kv_heads}: "
+                f"each key-value head serves the same number of query heads"
+            )
+        if self.rotary_base is not None and self.head_width % 2:
+            raise ValueError(
+                f"rotary positions turn pairs of channels: width / num_heads must be even, "
+                f"not {self.head_width}"
+            )
+        if self.norm not in ("layernorm", "rmsnorm"):
+            raise ValueError(f'norm must be "layernorm" or "rmsnorm", not "{self.norm}"')
+        if self.mlp not in ("gelu", "swiglu"):
+            raise ValueError(f'mlp must be "gelu" or "swiglu", not "{self.mlp}"')
+        if self.initialization not in ("fan_in", "gpt2"):
+            raise ValueError(f'initialization must be "fan_in" or "gpt2", not "{self.initialization}"')
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
+        if self.dtype not in ("float32", "bfloat16", "float16"):
+            raise ValueError(f'dtype must be "float32", "bfloat16" or "float16", not "{self.dtype}"')
+
+    def empty_cache(self, batch_size: int, slots: int, start_B=None) -> KVCache:
+        """Returns an empty cache of `slots` slots for `batch_size` rows, whose first real slots are `start_B` (0)."""
+        shape = (batch_size, slots, self.num_kv_heads or self.num_heads, self.head_width)
+        if self.scan_layers:
+            zeros = jnp.zeros((self.depth, *shape), self.dtype)
+            layers = LayerCache(zeros, zeros)
+        else:
+            zeros = jnp.zeros(shape, self.dtype)
+            layers = (LayerCache(zeros, zeros),) * self.depth
+        if start_B is None:
+            start_B = jnp.zeros((batch_size,), jnp.int32)
+        return KVCache(layers, jnp.zeros((), jnp.int32), start_B)
+
+
+class Context(NamedTuple):
+    """What every block of one call sees alike: masks, the source, rotary angles, the slot to write."""
+
+    mask: jax.Array | None = None
+    source_BSD: jax.Array | None = None
+    source_mask: jax.Array | None = None
+    angles: tuple[jax.Array, jax.Array] | None = None
+    index: jax.Array | None = None
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), [x + cross_attention(norm(x), source),] x + mlp(norm(x)) (pre-norm)."""
+
+    config: TransformerConfig
+    deterministic: bool = True
+
+    @nn.compact
+    def __call__(self, x_BTD, cache, context: Context):
+        """Returns (x [B, T, D], this layer's cache)."""
+        c = self.config
+        # Each of the 2 depth (3 with cross attention) outputs adds to the residual stream's variance.
+        output_scale = ((3 if c.cross_attention else 2) * c.depth) ** -0.5
+        residual = {"initialization": c.initialization, "output_scale": output_scale}
+
+        def norm(name):
+            return Norm(c.norm, c.use_bias, c.norm_epsilon, name=name)
+
+        def attention(name, causal):
+            return Attention(
+                num_heads=c.num_heads,
+                num_kv_heads=c.num_kv_heads,
+                causal=causal,
+                qk_norm=c.qk_norm,
+                norm=c.norm,
+                norm_epsilon=c.norm_epsilon,
+                use_bias=c.use_bias,
+                dropout=c.dropout,
+                deterministic=self.deterministic,
+                **residual,
+                name=name,
+            )
+
+        def dropout(h):
+            return nn.Dropout(c.dropout, deterministic=self.deterministic)(h) if c.dropout else h
+
+        h, cache = attention("attention", c.causal)(
+            norm("attention_norm")(x_BTD),
+            mask=context.mask,
+            angles=context.angles,
+            cache=cache,
+            index=context.index,
+        )
+        x_BTD = x_BTD + dropout(h)
+        if c.cross_attention:
+            h, _ = attention("cross_attention", False)(
+                norm("cross_attention_norm")(x_BTD), context.source_BSD, mask=context.source_mask
+            )
+            x_BTD = x_BTD + dropout(h)
+        mlp = Mlp(c.mlp_width, c.mlp, c.use_bias, **residual, name="mlp")
+        x_BTD = x_BTD + dropout(mlp(norm("mlp_norm")(x_BTD)))
+        self.sow("intermediates", "output_BTD", x_BTD)
+        return x_BTD, cache
+
+
+class Transformer(nn.Module):
+    """A stack of `depth` pre-norm blocks and a final norm.
+
+    Attention weights and block outputs are returned by `apply(..., mutable="intermediates")`.
+    """
+
+    config: TransformerConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        x_BTD,
+        *,
+        mask=None,
+        source_BSD=None,
+        source_mask=None,
+        positions_BT=None,
+        cache: KVCache | None = None,
+        train: bool = False,
+    ):
+        """Returns x [B, T, D] after the final norm; with a `cache`, (x, cache).
+
+        `mask` (and `source_mask`): boolean, broadcastable to [B, H, T, S], True where attention is allowed, on top of
+        causality (see attention.padding_mask). `positions_BT`: for rotary angles, 0, 1, 2, ... by default.
+        """
+        c = self.config
+        if c.cross_attention and source_BSD is None:
+            raise ValueError("a stack with cross_attention needs source_BSD, the array to attend to")
+        T = x_BTD.shape[1]
+        x_BTD = x_BTD.astype(c.dtype)
+        index, layers = None, None if c.scan_layers else (None,) * c.depth
+        if cache is not None:
+            if not c.causal:
+                raise ValueError("a key-value cache needs causal attention")
+            layers, index = cache.layers, cache.index
+            slots = (layers if c.scan_layers else layers[0]).key_BSGK.shape[-3]
+            seen = cache.mask(T, slots)
+            mask = seen if mask is None else mask & seen
+            positions_BT = cache.positions(T) if positions_BT is None else positions_BT
+        angles = None
+        if c.rotary_base is not None:
+            positions_BT = jnp.arange(T)[None] if positions_BT is None else positions_BT
+            angles = ops.rotary_angles(positions_BT, c.head_width, c.rotary_base)
+        if source_BSD is not None:
+            source_BSD = source_BSD.astype(c.dtype)
+        context = Context(mask, source_BSD, source_mask, angles, index)
+        x_BTD, layers = self._blocks(x_BTD, layers, context, deterministic=not train)
+        x_BTD = Norm(c.norm, c.use_bias, c.norm_epsilon, name="final_norm")(x_BTD)
+        return x_BTD if cache is None else (x_BTD, KVCache(layers, index + T, cache.start_B))
+
+    def _blocks(self, x_BTD, layers, context, deterministic):
+        """Returns (x, the layers' caches) after all blocks, as a scan or one after another."""
+        c = self.config
+        # Inside a scan the loop itself keeps XLA from merging the recomputation with the forward pass.
+        block = nn.remat(Block, prevent_cse=not c.scan_layers) if c.remat else Block
+        if c.scan_layers:
+            scanned = nn.scan(
+                block,
+                variable_axes={"params": 0, "intermediates": 0},
+                split_rngs={"params": True, "dropout": True},
+                in_axes=(0, nn.broadcast),
+                length=c.depth,
+            )
+            return scanned(c, deterministic, name="blocks")(x_BTD, layers, context)
+        new_layers = []
+        for i, layer in enumerate(layers):
+            x_BTD, layer = block(c, deterministic, name=f"block_{i}")(x_BTD, layer, context)
+            new_layers.append(layer)
+        return x_BTD, tuple(new_layers)
+
+
+def stack_blocks(params: dict) -> dict:
+    """Returns a Transformer's unrolled parameters (block_0, block_1, ...) as scanned ones (blocks, layer axis first)."""
+    blocks = [params[f"block_{i}"] for i in range(sum(name.startswith("block_") for name in params))]
+    rest = {name: value for name, value in params.items() if not name.startswith("block_")}
+    return rest | {"blocks": jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)}
