@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
+from genlab.models.gpt import GPT
+from genlab.objectives.next_token import NextToken
 from genlab.scaling import conventions
 from genlab.scaling.compute import count_flops
 from genlab.scaling.conventions import DecoderShape
@@ -218,3 +220,34 @@ def test_a_decoder_step_against_xla():
     assert count_flops(step, params, tokens).flops == pytest.approx(
         xla_flops(step, params, tokens), rel=0.01
     )
+
+
+def gpt_step(**options):
+    """(the gradient of a GPT's loss, its arguments' shapes): what a training step spends its time on."""
+    objective = NextToken(GPT(depth=2, num_heads=8, context_length=32, vocab_size=128, **options))
+    params = jax.eval_shape(objective.init, jax.random.key(0))
+
+    def step(params, batch):
+        return jax.value_and_grad(
+            lambda params: objective.loss(params, batch, jax.random.key(0), train=True),
+            has_aux=True,
+        )(params)
+
+    return step, params, objective.dummy_batch(4)
+
+
+def test_the_gpt_step_against_xla_and_the_formula():
+    """XLA adds the elementwise operations: 0.6 % at width 512 and falling with the width."""
+    step, params, batch = gpt_step(width=512)
+    count = count_flops(step, params, batch)
+    assert count.flops == 4 * 32 * (6 * (2 * 12 * 512**2 + 128 * 512) + 12 * 2 * 32 * 512)
+    assert count.flops == pytest.approx(xla_flops(step, params, batch), rel=0.01)
+
+
+def test_the_gpt_step_counts_the_same_scanned_and_more_rematerialised():
+    plain, scanned, remat = (
+        count_flops(*gpt_step(width=64, **options)).flops
+        for options in ({}, {"scan_layers": True}, {"remat": True})
+    )
+    assert scanned == plain
+    assert 1.1 * plain < remat < 4 / 3 * plain
