@@ -1,4 +1,4 @@
-"""Multi-head attention: causal or bidirectional, self or cross, grouped-query, with an explicit key-value cache."""
+"""Multi-head attention: causal or not, self or cross, grouped-query, with an explicit cache."""
 
 from typing import Literal, NamedTuple
 
@@ -11,7 +11,7 @@ from genlab.models.layers import Dense, Initialization, Norm, kernel_initializer
 
 
 class LayerCache(NamedTuple):
-    """Keys (already normalised and rotated) and values of one layer's past: each [B, S, G, K] for S slots."""
+    """Keys (normalised and rotated) and values of one layer's past: each [B, S, G, K], S slots."""
 
     key_BSGK: jax.Array
     value_BSGK: jax.Array
@@ -20,9 +20,10 @@ class LayerCache(NamedTuple):
 class KVCache(NamedTuple):
     """What a stack remembers between calls, as a pytree that goes in and comes out.
 
-    `layers`: one LayerCache per block, or one with a leading layer axis when layers are scanned. `index`: slots
-    written so far, int32 []. `start_B`: the first slot that holds a real token of each row, int32 [B]: prompts of
-    different lengths are padded on the left, so that all rows write the same slot.
+    `layers`: one LayerCache per block, or one with a leading layer axis when layers are scanned.
+    `index`: slots written so far, int32 []. `start_B`: the first slot that holds a real token of
+    each row, int32 [B]: prompts of different lengths are padded on the left, so that all rows
+    write the same slot.
     """
 
     layers: tuple[LayerCache, ...] | LayerCache
@@ -30,12 +31,15 @@ class KVCache(NamedTuple):
     start_B: jax.Array
 
     def positions(self, length: int) -> jax.Array:
-        """Returns the positions [B, length] of the next `length` tokens within their rows (0 for padding)."""
+        """Returns positions [B, length] of the next `length` tokens in their rows (0 for padding)."""
         slots = self.index + jnp.arange(length, dtype=jnp.int32)
         return jnp.maximum(slots[None, :] - self.start_B[:, None], 0)
 
     def mask(self, length: int, slots: int) -> jax.Array:
-        """Returns which of `slots` the next `length` tokens may see, causally and past the padding: [B, 1, length, S]."""
+        """Returns which of the S `slots` the next `length` tokens may see: [B, 1, length, S].
+
+        They see no later token and no padding.
+        """
         slot_S = jnp.arange(slots, dtype=jnp.int32)
         query_T = self.index + jnp.arange(length, dtype=jnp.int32)
         causal_TS = slot_S[None, :] <= query_T[:, None]
@@ -67,8 +71,9 @@ class Attention(nn.Module):
     def __call__(self, x_BTD, source_BSD=None, mask=None, angles=None, cache=None, index=None):
         """Returns ([B, T, D], cache).
 
-        `mask`: boolean, broadcastable to [B, H, T, S]. `angles`: rotary (cos, sin) for queries and keys. With a
-        `cache` the new keys and values go to slots index..index + T - 1, and `mask` alone says which slots are seen.
+        `mask`: boolean, broadcastable to [B, H, T, S]. `angles`: rotary (cos, sin) for queries and
+        keys. With a `cache` the new keys and values go to slots index..index + T - 1, and `mask`
+        alone says which slots are seen.
         """
         q_BTHK, k_BSGK, v_BSGK = self._project(x_BTD, source_BSD)
         if self.qk_norm:
@@ -101,7 +106,10 @@ class Attention(nn.Module):
         return output(out_BTHK.reshape(x_BTD.shape)), cache
 
     def _project(self, x_BTD, source_BSD):
-        """Returns queries [B, T, H, K], keys and values [B, S, G, K], from one fused kernel where x is its own source."""
+        """Returns queries [B, T, H, K], keys and values [B, S, G, K].
+
+        They come from one fused kernel where x is its own source.
+        """
         B, T, D = x_BTD.shape
         H, G = self.num_heads, self.num_kv_heads or self.num_heads
         K = D // H

@@ -1,4 +1,4 @@
-"""GPT: a pre-norm causal decoder over tokens (Radford et al. 2019), with the choices that came after."""
+"""GPT: a pre-norm causal decoder over tokens (Radford et al. 2019), with later choices."""
 
 import math
 from typing import Literal
@@ -6,6 +6,7 @@ from typing import Literal
 import jax.numpy as jnp
 from flax import linen as nn
 
+from genlab.configuration import ConfigError
 from genlab.models import ops
 from genlab.models.attention import KVCache
 from genlab.models.layers import Initialization
@@ -15,9 +16,10 @@ from genlab.models.transformer import Transformer, TransformerConfig
 class GPT(nn.Module):
     """A causal language model: tokens [B, T] to logits [B, T, V].
 
-    `mlp_width` None means 4 width, or for SwiGLU 8/3 width rounded up to a multiple of 8 (equal parameters).
-    `num_kv_heads` None means num_heads. `use_bias` is for linear layers and norms alike. `tied_head` reuses the token
-    embedding as the output layer. The remaining choices are those of TransformerConfig.
+    `mlp_width` None means 4 width, or for SwiGLU 8/3 width rounded up to a multiple of 8 (as many
+    parameters). `num_kv_heads` None means num_heads. `use_bias` is for linear layers and norms
+    alike. `tied_head` reuses the token embedding as the output layer. The remaining choices are
+    those of TransformerConfig.
     """
 
     vocab_size: int = 256
@@ -70,9 +72,9 @@ class GPT(nn.Module):
         """Raises ValueError, in one line, for hyper-parameters that cannot be built."""
         for name in ("vocab_size", "context_length"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.positions not in ("learned", "rotary"):
-            raise ValueError(f'positions must be "learned" or "rotary", not "{self.positions}"')
+            raise ConfigError(f'positions must be "learned" or "rotary", not "{self.positions}"')
         self.stack_config().validate()
 
     def setup(self):
@@ -80,19 +82,15 @@ class GPT(nn.Module):
         self.validate()
         # 1 / sqrt(D) gives the tied head's logits unit variance; .02 and .01 are GPT-2's own.
         gpt2 = self.initialization == "gpt2"
-        token_std, position_std = (0.02, 0.01) if gpt2 else (self.width**-0.5, self.width**-0.5)
-        normal = nn.initializers.normal
-        shape = (self.vocab_size, self.width)
-        self.token_embedding = self.param("token_embedding", normal(token_std), shape, jnp.float32)
+        table_std = 0.02 if gpt2 else self.width**-0.5
+        tables = {"token_embedding": (self.vocab_size, table_std)}
         if self.positions == "learned":
-            shape = (self.context_length, self.width)
-            self.position_embedding = self.param(
-                "position_embedding", normal(position_std), shape, jnp.float32
-            )
+            tables["position_embedding"] = (self.context_length, 0.01 if gpt2 else table_std)
         if not self.tied_head:
-            self.head = self.param(
-                "head", normal(0.02 if gpt2 else self.width**-0.5), (self.vocab_size, self.width)
-            )
+            tables["head"] = (self.vocab_size, table_std)
+        for name, (rows, std) in tables.items():
+            initializer = nn.initializers.normal(std)
+            setattr(self, name, self.param(name, initializer, (rows, self.width), jnp.float32))
         self.transformer = Transformer(self.stack_config())
         if self.dropout:
             self.embedding_dropout = nn.Dropout(self.dropout)
@@ -108,7 +106,7 @@ class GPT(nn.Module):
         return self.logits(x_BTD), cache
 
     def hidden_states(self, tokens_BT, train: bool = False, cache: KVCache | None = None):
-        """Returns the final hidden states [B, T, D] that `logits` reads; with a `cache`, (states, cache)."""
+        """Returns the final states [B, T, D] that `logits` reads; with a `cache`, (states, cache)."""
         T = tokens_BT.shape[1]
         if cache is None and self.context_length < T:
             raise ValueError(
@@ -130,7 +128,7 @@ class GPT(nn.Module):
         return ops.unembed(x_BTD, self.token_embedding if self.tied_head else self.head)
 
     def empty_cache(self, batch_size: int, slots: int, start_B=None) -> KVCache:
-        """Returns an empty key-value cache (see TransformerConfig.empty_cache); needs no parameters."""
+        """Returns an empty key-value cache (see TransformerConfig.empty_cache)."""
         return self.stack_config().empty_cache(batch_size, slots, start_B)
 
 

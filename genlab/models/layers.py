@@ -12,10 +12,11 @@ Initialization = Literal["fan_in", "gpt2"]
 
 
 def kernel_initializer(initialization: Initialization = "fan_in", scale: float = 1.0):
-    """Returns an initializer of [D, F] kernels: normal with standard deviation scale / sqrt(D), or scale * .02 ("gpt2").
+    """Returns a normal initializer of [D, F] kernels, standard deviation scale / sqrt(D).
 
-    Residual outputs take scale = 1 / sqrt(2 depth), so that the residual stream's variance does not grow with depth
-    (Radford et al. 2019, section 2.3). .02 is GPT-2's published constant, equal to fan-in at width 2,500.
+    For "gpt2" it is scale * .02, GPT-2's constant (equal at width 2,500). Residual outputs take
+    scale = 1 / sqrt(2 depth), so that the residual stream's variance does not grow with depth
+    (Radford et al. 2019, section 2.3).
     """
     if initialization == "gpt2":
         return nn.initializers.normal(0.02 * scale)
@@ -58,7 +59,7 @@ class Norm(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with GELU (tanh) between, or SwiGLU with gate and up projections fused in one kernel."""
+    """Two linear layers with GELU (tanh) between, or SwiGLU with gate and up in one kernel."""
 
     width: int
     kind: Literal["gelu", "swiglu"] = "gelu"

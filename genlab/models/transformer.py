@@ -1,4 +1,4 @@
-"""The one Transformer stack: pre-norm blocks of attention and MLP, unrolled or scanned, with or without remat."""
+"""The one Transformer stack: pre-norm blocks, unrolled or scanned, with or without remat."""
 
 import dataclasses
 from typing import Literal, NamedTuple
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from genlab.configuration import ConfigError
 from genlab.models import ops
 from genlab.models.attention import Attention, KVCache, LayerCache
 from genlab.models.layers import Initialization, Mlp, Norm
@@ -16,9 +17,10 @@ from genlab.models.layers import Initialization, Mlp, Norm
 class TransformerConfig:
     """Everything that decides the shape and the arithmetic of a stack.
 
-    `num_kv_heads` None means num_heads. `rotary_base` None means no rotary positions. `use_bias` is for linear layers
-    and norms alike. `initialization` is "fan_in" or "gpt2" (see layers.kernel_initializer). `scan_layers` compiles one
-    block and scans it over stacked parameters; `remat` recomputes each block's activations in the backward pass.
+    `num_kv_heads` None means num_heads. `rotary_base` None means no rotary positions. `use_bias` is
+    for linear layers and norms alike. `initialization` is that of layers.kernel_initializer.
+    `scan_layers` compiles one block and scans it over stacked parameters; `remat` recomputes each
+    block's activations in the backward pass.
     """
 
     width: int
@@ -50,35 +52,37 @@ class TransformerConfig:
         kv_heads = self.num_heads if self.num_kv_heads is None else self.num_kv_heads
         for name in ("width", "depth", "num_heads", "mlp_width"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.width % self.num_heads:
-            raise ValueError(
+            raise ConfigError(
                 f"width {self.width} is not divisible by num_heads {self.num_heads}: "
                 f"each head needs the same number of channels"
             )
         if kv_heads < 1 or self.num_heads % kv_heads:
-            raise ValueError(
+            raise ConfigError(
                 f"num_heads {self.num_heads} is not divisible by num_kv_heads {self.num_kv_heads}: "
                 f"each key-value head serves the same number of query heads"
             )
         if self.rotary_base is not None and self.head_width % 2:
-            raise ValueError(
+            raise ConfigError(
                 f"rotary positions turn pairs of channels: width / num_heads must be even, "
                 f"not {self.head_width}"
             )
         if self.norm not in ("layernorm", "rmsnorm"):
-            raise ValueError(f'norm must be "layernorm" or "rmsnorm", not "{self.norm}"')
+            raise ConfigError(f'norm must be "layernorm" or "rmsnorm", not "{self.norm}"')
         if self.mlp not in ("gelu", "swiglu"):
-            raise ValueError(f'mlp must be "gelu" or "swiglu", not "{self.mlp}"')
+            raise ConfigError(f'mlp must be "gelu" or "swiglu", not "{self.mlp}"')
         if self.initialization not in ("fan_in", "gpt2"):
-            raise ValueError(f'initialization must be "fan_in" or "gpt2", not "{self.initialization}"')
+            raise ConfigError(
+                f'initialization must be "fan_in" or "gpt2", not "{self.initialization}"'
+            )
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
-        if self.dtype not in ("float32", "bfloat16", "float16"):
-            raise ValueError(f'dtype must be "float32", "bfloat16" or "float16", not "{self.dtype}"')
+            raise ConfigError(f"dropout must be in [0, 1), not {self.dropout}")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ConfigError(f'dtype must be "float32" or "bfloat16", not "{self.dtype}"')
 
     def empty_cache(self, batch_size: int, slots: int, start_B=None) -> KVCache:
-        """Returns an empty cache of `slots` slots for `batch_size` rows, whose first real slots are `start_B` (0)."""
+        """Returns an empty cache of `slots` slots for `batch_size` rows that start at `start_B` (0)."""
         shape = (batch_size, slots, self.num_kv_heads or self.num_heads, self.head_width)
         if self.scan_layers:
             zeros = jnp.zeros((self.depth, *shape), self.dtype)
@@ -92,7 +96,7 @@ class TransformerConfig:
 
 
 class Context(NamedTuple):
-    """What every block of one call sees alike: masks, the source, rotary angles, the slot to write."""
+    """What all blocks of one call share: masks, the source, rotary angles, the slot to write."""
 
     mask: jax.Array | None = None
     source_BSD: jax.Array | None = None
@@ -177,8 +181,9 @@ class Transformer(nn.Module):
     ):
         """Returns x [B, T, D] after the final norm; with a `cache`, (x, cache).
 
-        `mask` (and `source_mask`): boolean, broadcastable to [B, H, T, S], True where attention is allowed, on top of
-        causality (see attention.padding_mask). `positions_BT`: for rotary angles, 0, 1, 2, ... by default.
+        `mask` (and `source_mask`): boolean, broadcastable to [B, H, T, S], True where attention is
+        allowed, on top of causality (see attention.padding_mask). `positions_BT`: for rotary
+        angles, 0, 1, 2, ... by default. Raises ValueError where a source or causality is missing.
         """
         c = self.config
         if c.cross_attention and source_BSD is None:
@@ -227,7 +232,7 @@ class Transformer(nn.Module):
 
 
 def stack_blocks(params: dict) -> dict:
-    """Returns a Transformer's unrolled parameters (block_0, block_1, ...) as scanned ones (blocks, layer axis first)."""
-    blocks = [params[f"block_{i}"] for i in range(sum(name.startswith("block_") for name in params))]
+    """Returns unrolled parameters (block_0, block_1, ...) as scanned ones (blocks, layers first)."""
     rest = {name: value for name, value in params.items() if not name.startswith("block_")}
+    blocks = [params[f"block_{i}"] for i in range(len(params) - len(rest))]
     return rest | {"blocks": jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)}

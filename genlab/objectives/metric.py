@@ -1,4 +1,4 @@
-"""Metrics as (total, weight) pairs, so that means are exact over examples, micro-batches, devices and hosts."""
+"""Metrics as (total, weight) pairs, so that means are exact over batches, devices and hosts."""
 
 from typing import NamedTuple
 
@@ -7,13 +7,16 @@ import jax.numpy as jnp
 
 
 class Metric(NamedTuple):
-    """A weighted total: per example, float32 [B], or summed, float32 []. Its mean is sum(total) / sum(weight)."""
+    """A weighted total, per example, float32 [B], or summed, float32 [].
+
+    Its mean is sum(total) / sum(weight).
+    """
 
     total: jax.Array
     weight: jax.Array
 
     def sum(self) -> "Metric":
-        """Returns the metric summed over examples: scalars, which add up over batches and devices."""
+        """Returns the metric summed over examples: scalars, which add up over batches."""
         return Metric(jnp.sum(self.total), jnp.sum(self.weight))
 
     def mean(self) -> jax.Array:
@@ -22,9 +25,10 @@ class Metric(NamedTuple):
         return jnp.sum(self.total) / jnp.where(weight > 0, weight, 1.0)
 
     def standard_error(self) -> jax.Array:
-        """Returns the standard error of the mean over examples, float32 [] (ratio estimator, Cochran 1977, eq. 6.13).
+        """Returns the standard error of the mean over examples, float32 [].
 
-        Examples are taken as independent, tokens within one are not; examples of weight 0 are no examples.
+        The ratio estimator's (Cochran 1977, Sampling Techniques, equation 6.13): examples are taken
+        as independent, tokens within one are not. Examples of weight 0 are padding.
         """
         residual = self.total - self.mean() * self.weight
         n = jnp.sum(self.weight > 0)
@@ -34,15 +38,12 @@ class Metric(NamedTuple):
 
 
 def add(left: dict[str, Metric], right: dict[str, Metric]) -> dict[str, Metric]:
-    """Returns the metrics of two batches together; both must be summed or of one shape, and have the same names."""
+    """Returns the metrics of two batches together, both summed; ValueError if their names differ."""
     if left.keys() != right.keys():
         raise ValueError(f"metrics {sorted(left)} and {sorted(right)} have different names")
-    return {name: Metric(*(a + b for a, b in zip(left[name], right[name], strict=True))) for name in left}
+    return jax.tree.map(jnp.add, left, right)
 
 
 def concatenate(batches: list[dict[str, Metric]]) -> dict[str, Metric]:
     """Returns per-example metrics of several batches as one, in order."""
-    return {
-        name: Metric(*(jnp.concatenate(parts) for parts in zip(*(b[name] for b in batches), strict=True)))
-        for name in batches[0]
-    }
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *batches)

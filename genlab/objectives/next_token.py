@@ -1,16 +1,21 @@
 """Next-token prediction: the autoregressive language-modelling objective."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from genlab.configuration import ConfigError
 from genlab.models.gpt import GPT
 from genlab.objectives.metric import Metric
 
 
 def cross_entropy(logits, targets):
-    """Returns (-log softmax(logits)[target], log sum exp(logits)), nats, each [...], for logits [..., V] and integer targets."""
+    """Returns (-log softmax(logits)[target], log sum exp(logits)), each [...], in nats.
+
+    `logits` [..., V] are float32, `targets` [...] integers.
+    """
     log_z = jax.nn.logsumexp(logits, axis=-1)
     picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
     return log_z - picked, log_z
@@ -20,12 +25,13 @@ def cross_entropy(logits, targets):
 class NextToken:
     """Predicts each token from those before it: mean cross-entropy in nats per token.
 
-    A batch holds "tokens" [B, T + 1] of any integer type and, optionally, "loss_mask" [B, T + 1] (which tokens count
-    as targets; the first never does) and "example_weight" [B] (0 for padding). `z_loss` is the coefficient of
-    (log Z)^2, which keeps logits from drifting (Chowdhery et al. 2022, section 5: 1e-4).
+    A batch holds "tokens" [B, T + 1] of any integer type and, optionally, "loss_mask" [B, T + 1]
+    (which tokens count as targets; the first never does) and "example_weight" [B] (0 for padding).
+    `z_loss` is the coefficient of (log Z)^2, which keeps logits from drifting (Chowdhery et al.
+    2022, arXiv 2204.02311, section 5: 1e-4).
     """
 
-    model: GPT = GPT()
+    model: GPT
     z_loss: float = 0.0
 
     @property
@@ -37,10 +43,21 @@ class NextToken:
         """Raises ValueError, in one line, for a config that cannot run."""
         self.model.validate()
         if self.z_loss < 0:
-            raise ValueError(f"z_loss must not be negative, not {self.z_loss}")
+            raise ConfigError(f"z_loss must not be negative, not {self.z_loss}")
+
+    def check_data(self, data) -> None:
+        """Raises ValueError, in one line, for data that this model cannot read."""
+        if not hasattr(data, "sequence_length"):
+            raise ValueError(f"next-token prediction needs text, not {type(data).__name__}")
+        if data.sequence_length > self.model.context_length:
+            raise ValueError(f"data.sequence_length={data.sequence_length} is longer than the model's "
+                             f"context_length={self.model.context_length}")
+        if data.vocab_size > self.model.vocab_size:
+            raise ValueError(f"the tokenizer has {data.vocab_size} tokens, but the model's vocab_size is "
+                             f"{self.model.vocab_size}")
 
     def dummy_batch(self, batch_size: int, sequence_length: int | None = None) -> dict:
-        """Returns the shapes of a batch; `sequence_length` None means the model's context_length."""
+        """Returns the shapes of a batch; `sequence_length` is the model's context_length by default."""
         T = sequence_length or self.model.context_length
         return {"tokens": jax.ShapeDtypeStruct((batch_size, T + 1), jnp.int32)}
 
@@ -49,7 +66,10 @@ class NextToken:
         return self.model.init(key, jnp.zeros((1, 1), jnp.int32))["params"]
 
     def loss(self, params, batch, key, train: bool):
-        """Returns (mean loss in nats per token, metrics per example); "accuracy" only when not training."""
+        """Returns (loss in nats per token, metrics per example).
+
+        "accuracy" is among them only when not training: an argmax over V costs time.
+        """
         tokens = batch["tokens"].astype(jnp.int32)
         inputs_BT, targets_BT = tokens[:, :-1], tokens[:, 1:]
         rngs = {"dropout": key} if train and self.model.dropout else None
