@@ -223,7 +223,7 @@ def test_a_decoder_step_against_xla():
 
 
 def gpt_step(**options):
-    """(the gradient of a GPT's loss, its arguments' shapes): what a training step spends its time on."""
+    """The gradient of a GPT's loss, which a training step spends its time on, and its shapes."""
     objective = NextToken(GPT(depth=2, num_heads=8, context_length=32, vocab_size=128, **options))
     params = jax.eval_shape(objective.init, jax.random.key(0))
 
