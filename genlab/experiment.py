@@ -1,0 +1,234 @@
+"""An experiment: objective, data, optimizer and training bound into one run; and a finished run read back."""
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from genlab.configuration import ConfigError, from_json, to_json
+from genlab.data.batches import Batches, sequential_batches
+from genlab.data.sources import Splits
+from genlab.training.checkpoints import Checkpoints
+from genlab.training.evaluation import Estimate, evaluate
+from genlab.training.loop import Outcome, Progress, Training, train
+from genlab.training.optimizers import AdamW, Optimizer
+from genlab.training.plans import choose_plan
+from genlab.training.program import Program, count_parameters, program_for
+
+PyTree = Any
+
+FLOPS_CONVENTION = "matmuls and convolutions of the training step's jaxpr"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a run.
+
+    Attributes:
+      objective: what is learnt, with the model in it (genlab/objectives).
+      data: what from (genlab/data): `load() -> Splits`, `tokens_per_example`.
+      optimizer: how (genlab/training/optimizers.py).
+      training: how long, in what portions, and what is written (genlab/training/loop.py).
+      name: of the run; a sweep names its runs itself where this is empty.
+      seed: of parameters, order of the data, dropout and noise.
+    """
+
+    objective: Any
+    data: Any
+    optimizer: Optimizer = AdamW()
+    training: Training = Training()
+    name: str = ""
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raises one clear ConfigError if this cannot run: before anything is loaded or compiled."""
+        try:
+            self.objective.validate()
+            self.objective.check_data(self.data)
+        except ConfigError:
+            raise
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        choose_plan(self.training.batch_size, self.training.micro_batches, self.training.devices)
+        if self.training.batch_size % jax.process_count():
+            raise ConfigError(f"training.batch_size={self.training.batch_size} does not divide over "
+                              f"{jax.process_count()} processes")
+
+    def train_on(self, *, tokens: float | None = None, examples: float | None = None) -> "Experiment":
+        """This experiment with as many steps as see so many tokens, or examples, rounded up."""
+        if (tokens is None) == (examples is None):
+            raise ConfigError("train_on takes either tokens or examples")
+        if tokens is not None:
+            if self.data.tokens_per_example is None:
+                raise ConfigError(f"{type(self.data).__name__} has no tokens; use train_on(examples=...)")
+            examples = tokens / self.data.tokens_per_example
+        steps = math.ceil(examples / self.training.batch_size)
+        return dataclasses.replace(self, training=dataclasses.replace(self.training, steps=steps))
+
+    @property
+    def tokens_per_step(self) -> int | None:
+        """Training tokens of an update, or None for data without tokens."""
+        per_example = self.data.tokens_per_example
+        return None if per_example is None else per_example * self.training.batch_size
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run that came to an end, with what a run record says of it beyond the training's outcome.
+
+    Attributes:
+      outcome: of the training loop.
+      params: parameters, all of them.
+      params_non_embedding: without embeddings (`count_parameters`).
+      examples: training examples seen, repeats counted.
+      tokens: training tokens seen, repeats counted, or None.
+      unique_tokens: different training tokens there were, or None.
+      epochs: passes over the training data.
+      flops: training FLOPs by `FLOPS_CONVENTION`.
+      data: facts about the data, "data_hash" among them.
+    """
+
+    outcome: Outcome
+    params: int
+    params_non_embedding: int
+    examples: int
+    tokens: int | None
+    unique_tokens: int | None
+    epochs: float
+    flops: float
+    data: dict[str, Any]
+
+
+def run(
+    experiment: Experiment,
+    folder: Path,
+    listeners: Sequence[Callable[[Progress], None]] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Trains in a folder from where it was left, or from the start.
+
+    The folder gets config.json (the experiment), data/ (what the data needs to be used again),
+    metrics.jsonl and checkpoints/.
+
+    Raises:
+      ConfigError: an experiment that cannot run, or a folder that holds another one.
+    """
+    experiment.check()
+    folder = Path(folder)
+    splits = load_splits(experiment.data)
+    t = experiment.training
+    batches = Batches(splits.train, t.batch_size, experiment.seed,
+                      process_index=jax.process_index(), process_count=jax.process_count())
+    save_experiment(experiment, folder, splits)
+    outcome = train(
+        objective=experiment.objective, optimizer=experiment.optimizer, training=t, seed=experiment.seed,
+        train_batches=batches, held_out_batches=lambda size: held_out_batches(splits, size, t.evaluate_examples),
+        folder=folder, listeners=listeners, should_stop=should_stop,
+    )
+    tokens = experiment.tokens_per_step
+    return Result(
+        outcome=outcome, **count_parameters(experiment.objective),
+        examples=outcome.steps * t.batch_size,
+        tokens=None if tokens is None else outcome.steps * tokens,
+        unique_tokens=splits.description.get("train_tokens"),
+        epochs=batches.epoch(outcome.steps), flops=outcome.flops_per_step * outcome.steps,
+        data=dict(splits.description),
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def load_splits(data: Any) -> Splits:
+    """The data, loaded once for all runs of a process that use the same."""
+    return data.load()
+
+
+def held_out_batches(splits: Splits, batch_size: int, examples: int):
+    """Held-out batches that hold each of so many examples (0: all) once, evenly spaced."""
+    return sequential_batches(splits.held_out, batch_size, examples or None,
+                              process_index=jax.process_index(), process_count=jax.process_count())
+
+
+def save_experiment(experiment: Experiment, folder: Path, splits: Splits) -> None:
+    """Writes config.json and the data's files; they never change once there."""
+    if jax.process_index():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in splits.files.items():
+        path = folder / "data" / name
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            path.write_bytes(content)
+    config = folder / "config.json"
+    if not config.exists():
+        config.write_text(json.dumps(to_json(experiment), indent=1) + "\n")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's folder read back: what sampling, evaluation and transfer start from.
+
+    Attributes:
+      experiment: as it was run.
+      params: parameters of the newest checkpoint, or their moving average where there is one.
+      step: of that checkpoint.
+      program: compiled functions for it.
+      folder: where it came from.
+    """
+
+    experiment: Experiment
+    params: PyTree
+    step: int
+    program: Program
+    folder: Path
+
+    def evaluate(self, examples: int = 0) -> dict[str, Estimate]:
+        """Held-out metrics over so many examples, all by default."""
+        splits = load_splits(self.experiment.data)
+        batches = held_out_batches(splits, self.experiment.training.batch_size, examples)
+        return evaluate(self.program, self.params, batches)
+
+
+def load_experiment(folder: Path) -> Experiment:
+    """The experiment of a run's folder, without the config file that made it.
+
+    Raises:
+      ConfigError: no run in that folder.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        return from_json(json.loads(path.read_text()))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(f"{folder} holds no run: there is no {path.name} in it") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is no JSON: {error}") from error
+
+
+def load_run(folder: Path) -> Trained:
+    """A run's experiment and its newest parameters.
+
+    Raises:
+      ConfigError: no run in that folder, or no checkpoint yet.
+    """
+    folder = Path(folder)
+    experiment = load_experiment(folder)
+    t = experiment.training
+    if not (folder / "checkpoints").is_dir():
+        raise ConfigError(f"{folder} has no checkpoint yet; train it first")
+    plan = choose_plan(t.batch_size, t.micro_batches, t.devices)
+    program = program_for(experiment.objective, experiment.optimizer, t.micro_batches, t.ema_decay, plan)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    try:
+        found = checkpoints.restore(program.abstract_state(experiment.optimizer.hyperparameters(t.steps)))
+    finally:
+        checkpoints.close()
+    if found is None:
+        raise ConfigError(f"{folder} has no checkpoint yet; train it first")
+    state, _ = found
+    params = state.params if state.ema_params is None else state.ema_params
+    return Trained(experiment, params, int(state.step), program, folder)

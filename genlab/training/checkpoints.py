@@ -1,0 +1,110 @@
+"""Checkpoints: Orbax, asynchronous and atomic, with a fall-back when the newest one is damaged."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from absl import logging
+from orbax.checkpoint import checkpoint_managers as policies
+
+from genlab.training.step import TrainState
+
+# What a damaged checkpoint makes Orbax raise: missing or cut-off files and metadata, other tree structures.
+_DAMAGE = (ValueError, KeyError, OSError, TypeError, AssertionError)
+
+
+class Checkpoints:
+    """The checkpoints of one run, newest and best kept.
+
+    A checkpoint is the training state without what the config says anyway (seed, hyper-parameters),
+    and `progress`, a JSON value that the loop needs to go on: learning curve, seconds, first loss.
+
+    Args:
+      folder: holds one folder a step.
+      keep_last: newest checkpoints to keep; at least 2, so that there is one to fall back to.
+      keep_best: checkpoints of lowest held-out loss to keep beside them.
+    """
+
+    def __init__(self, folder: Path, keep_last: int = 2, keep_best: int = 0):
+        kept: list[Any] = [policies.LatestN(max(keep_last, 2))]
+        if keep_best:
+            kept.append(policies.BestN(get_metric_fn=lambda metrics: metrics["loss"], reverse=True,
+                                       n=keep_best, keep_checkpoints_without_metrics=False))
+        self.folder = Path(folder).absolute()
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policies.AnyPreservationPolicy(kept),
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    def save(self, state: TrainState, progress: dict[str, Any], loss: float | None = None) -> None:
+        """Starts writing; returns as soon as the state may change.
+
+        Args:
+          state: the state after a step.
+          progress: JSON.
+          loss: held-out loss at this step, if there is one; what "best" means.
+        """
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            return
+        tree = _saved_part(state)
+        if jax.default_backend() == "cpu":
+            # Orbax reads CPU arrays in place, while the next step overwrites the donated ones.
+            tree = jax.tree.map(jnp.copy, tree)
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(state=ocp.args.StandardSave(tree), progress=ocp.args.JsonSave(progress)),
+            metrics=None if loss is None else {"loss": loss},
+        )
+
+    def restore(self, state: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
+        """The newest checkpoint that can be read, laid out as `state` is, and its progress.
+
+        Args:
+          state: gives structure, shapes, dtypes, shardings, seed and hyper-parameters; may be abstract.
+
+        Returns:
+          None if there is no checkpoint at all. A damaged one is set aside with a warning.
+        """
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, _saved_part(state))
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                found = self._manager.restore(step, args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(target), progress=ocp.args.JsonRestore()))
+            except _DAMAGE as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                logging.warning("checkpoint %d cannot be read (%s); falling back to the one before", step, reason)
+                self._set_aside(step)
+                continue
+            return state._replace(**found["state"]), found["progress"]
+        return None
+
+    def steps(self) -> list[int]:
+        """Steps there is a checkpoint of, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def wait(self) -> None:
+        """Returns when everything is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, and lets go of the threads."""
+        self._manager.close()
+
+    def _set_aside(self, step: int) -> None:
+        aside = self.folder / f"damaged-{step}"
+        shutil.rmtree(aside, ignore_errors=True)
+        (self.folder / str(step)).rename(aside)
+        self._manager.reload()
+
+
+def _saved_part(state: TrainState) -> dict[str, Any]:
+    names = ("step", "params", "opt_state", "ema_params")
+    return {name: getattr(state, name) for name in names if getattr(state, name) is not None}
+

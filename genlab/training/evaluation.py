@@ -1,0 +1,68 @@
+"""Held-out metrics with their standard errors."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from genlab.training.program import Program
+
+PyTree = Any
+
+
+class Estimate(NamedTuple):
+    """A mean and its standard error."""
+
+    mean: float
+    standard_error: float
+
+
+def evaluate(program: Program, params: PyTree, batches: Iterable[dict[str, np.ndarray]],
+             batches_per_dispatch: int = 8) -> dict[str, Estimate]:
+    """Every metric of the objective over `batches`, each example once.
+
+    A metric is sum(total_i) / sum(weight_i) over examples i, a ratio of sums, so that tokens count
+    alike whatever the batches. Its standard error is that of a ratio estimator with examples as the
+    sampling unit (Cochran 1977, eq. 6.13): sqrt(n / (n - 1) sum (total_i - mean weight_i)^2) / sum weight.
+    Examples that overlap or stem from one document are not independent; then it is too small.
+
+    Args:
+      program: compiled functions.
+      params: the parameters, or their moving average.
+      batches: all of one shape; padding examples have example_weight 0.
+      batches_per_dispatch: the last dispatch is filled up with batches of weight 0.
+    """
+    totals: dict[str, list[np.ndarray]] = {}
+    weights: dict[str, list[np.ndarray]] = {}
+    for stacked in _stacked(batches, batches_per_dispatch):
+        metrics = jax.device_get(program.evaluate(params, program.plan.put(stacked)))
+        for name, (total, weight) in metrics.items():
+            totals.setdefault(name, []).append(np.ravel(total))
+            weights.setdefault(name, []).append(np.ravel(weight))
+    return {name: ratio_estimate(np.concatenate(totals[name]), np.concatenate(weights[name])) for name in totals}
+
+
+def ratio_estimate(totals_N: np.ndarray, weights_N: np.ndarray) -> Estimate:
+    """sum(totals) / sum(weights) and its standard error; see `evaluate`."""
+    real = weights_N > 0
+    totals, weights = totals_N[real].astype(np.float64), weights_N[real].astype(np.float64)
+    if not len(weights):
+        return Estimate(float("nan"), float("nan"))
+    mean = totals.sum() / weights.sum()
+    n = len(weights)
+    spread = np.sqrt(n / (n - 1) * np.sum((totals - mean * weights) ** 2)) if n > 1 else np.nan
+    return Estimate(float(mean), float(spread / weights.sum()))
+
+
+def _stacked(batches: Iterable[dict[str, np.ndarray]], size: int) -> Iterable[dict[str, np.ndarray]]:
+    group: list[dict[str, np.ndarray]] = []
+    for batch in batches:
+        group.append(batch)
+        if len(group) == size:
+            yield {name: np.stack([b[name] for b in group]) for name in batch}
+            group = []
+    if group:
+        padding = dict(group[0], example_weight=np.zeros_like(group[0]["example_weight"]))
+        group += [padding] * (size - len(group))
+        yield {name: np.stack([b[name] for b in group]) for name in padding}

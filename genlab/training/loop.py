@@ -1,0 +1,366 @@
+"""The training loop: any objective, any data, any plan. It starts, resumes, watches and ends a run."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from genlab.configuration import ConfigError
+from genlab.scaling.devices import peak_flops
+from genlab.training.checkpoints import Checkpoints
+from genlab.training.curve import LearningCurve
+from genlab.training.evaluation import Estimate, evaluate
+from genlab.training.logs import MetricLog
+from genlab.training.optimizers import Optimizer
+from genlab.training.plans import choose_plan
+from genlab.training.program import Program, program_for
+from genlab.training.step import TrainState
+
+Status = Literal["finished", "diverged", "preempted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How long, how much at a time, and what is written on the way.
+
+    Attributes:
+      steps: updates of the parameters.
+      batch_size: examples an update, over all devices and hosts.
+      micro_batches: parts of a batch that run one after another (gradient accumulation).
+      steps_per_dispatch: updates a call of the compiled program; 8 hides dispatch and allocation.
+      ema_decay: moving average of the parameters, which evaluations and samples then use.
+      evaluate_steps: updates between evaluations; 0 for one at the end only.
+      evaluate_examples: held-out examples an evaluation, evenly spaced; 0 for all there are.
+      log_steps: updates between lines in the log.
+      checkpoint_steps: updates between checkpoints; 0 to go by the clock.
+      checkpoint_seconds: seconds between checkpoints when `checkpoint_steps` is 0.
+      keep_last: newest checkpoints kept.
+      keep_best: checkpoints with the lowest held-out loss kept beside them.
+      divergence_factor: the run ends as diverged when the loss is not finite, or above its first value
+        by (factor - 1) times that value (at least 1).
+      writers: logs beside the JSON lines: "tensorboard", "wandb".
+      devices: how many devices to use; none for all.
+    """
+
+    steps: int = 1000
+    batch_size: int = 32
+    micro_batches: int = 1
+    steps_per_dispatch: int = 8
+    ema_decay: float | None = None
+    evaluate_steps: int = 0
+    evaluate_examples: int = 4096
+    log_steps: int = 100
+    checkpoint_steps: int = 0
+    checkpoint_seconds: float = 60.0
+    keep_last: int = 2
+    keep_best: int = 0
+    divergence_factor: float = 3.0
+    writers: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
+    devices: int | None = None
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "micro_batches", "steps_per_dispatch", "log_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"training.{name}={getattr(self, name)} must be at least 1")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a listener hears about once a dispatch.
+
+    Attributes:
+      step: updates done, whose metrics are known.
+      steps: updates in all.
+      metrics: means over the newest dispatch.
+      examples_per_second: since the start of this process's part of the run, evaluations left out.
+      mfu: model FLOPs utilisation, or None where the device's peak is unknown.
+      seconds_left: at this speed.
+    """
+
+    step: int
+    steps: int
+    metrics: dict[str, float]
+    examples_per_second: float
+    mfu: float | None
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended; the run record is made of it.
+
+    Attributes:
+      status: "finished", "diverged" or "preempted".
+      steps: updates done; of a diverged run, up to the first bad one.
+      metrics: held-out metrics at the end (of the moving average, if there is one).
+      train_loss: mean over the last bin of the learning curve.
+      curve: (step, training loss) points.
+      flops_per_step: training FLOPs of a step, counted from its jaxpr.
+      seconds: of all attempts, from state to last checkpoint, compilation and evaluations included.
+      compile_seconds: tracing and compilation in this process.
+      examples_per_second: training alone, in this process.
+      mfu: model FLOPs utilisation of that, or None where the device's peak is unknown.
+      device_kind: as JAX names it.
+      device_count: devices the run used.
+      error: one line, of a diverged run.
+    """
+
+    status: Status
+    steps: int
+    metrics: dict[str, Estimate] = field(default_factory=dict)
+    train_loss: float | None = None
+    curve: tuple[tuple[int, float], ...] = ()
+    flops_per_step: float = 0.0
+    seconds: float = 0.0
+    compile_seconds: float = 0.0
+    examples_per_second: float = 0.0
+    mfu: float | None = None
+    device_kind: str = ""
+    device_count: int = 1
+    error: str = ""
+
+
+class _Diverged(Exception):
+    def __init__(self, step: int, loss: float):
+        super().__init__(f"loss {loss:.4g} at step {step}")
+        self.step = step
+
+
+def train(
+    *,
+    objective: Any,
+    optimizer: Optimizer,
+    training: Training,
+    seed: int,
+    train_batches: Any,
+    held_out_batches: Callable[[int], Iterable[dict[str, np.ndarray]]],
+    folder: Path,
+    listeners: Sequence[Callable[[Progress], None]] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Trains from the folder's newest checkpoint, or from the start, to the end.
+
+    Args:
+      objective: what to train; see genlab/objectives.
+      optimizer: how.
+      training: how long and in what portions.
+      seed: of parameters, dropout and noise.
+      train_batches: `stack(start, stop)` gives this process's examples of steps [start, stop).
+      held_out_batches: given a batch size, batches that hold each example once.
+      folder: gets metrics.jsonl and checkpoints/.
+      listeners: called with a `Progress` a dispatch.
+      should_stop: asked a dispatch; when true the run writes a checkpoint and ends as "preempted".
+    """
+    run = _Run(objective, optimizer, training, seed, train_batches, held_out_batches, Path(folder),
+               listeners, should_stop)
+    try:
+        return run.go()
+    finally:
+        run.close()
+
+
+class _Run:
+    """One run of `train` within this process: its state, its clock and its files."""
+
+    def __init__(self, objective, optimizer, training, seed, train_batches, held_out_batches, folder,
+                 listeners, should_stop):
+        self.training = training
+        self.train_batches = train_batches
+        self.held_out_batches = held_out_batches
+        self.listeners = listeners
+        self.should_stop = should_stop
+        self.started = time.perf_counter()
+        plan = choose_plan(training.batch_size, training.micro_batches, training.devices)
+        self.program: Program = program_for(objective, optimizer, training.micro_batches, training.ema_decay, plan)
+        self.compiled_before = self.program.compile_seconds
+        self.checkpoints = Checkpoints(folder / "checkpoints", training.keep_last, training.keep_best)
+        self.curve = LearningCurve(training.steps)
+        self.first_loss: float | None = None
+        self.seconds_before = 0.0
+        self.clock = _Clock()
+        self.last_checkpoint = time.perf_counter()
+        self.held_out: dict[str, Estimate] = {}
+        state = self.program.initial_state(seed, optimizer.hyperparameters(training.steps))
+        self.state, self.step = self._restored(state)
+        self.log = MetricLog(folder, self.step, training.writers if jax.process_index() == 0 else ())
+
+    def go(self) -> Outcome:
+        """Dispatches ahead and reads metrics one dispatch late, until the last step."""
+        pending = None
+        try:
+            while self.step < self.training.steps:
+                stop = self._next_boundary(self.step)
+                batches = self.program.plan.put(self.train_batches.stack(self.step, stop))
+                self.state, metrics = self._dispatch(batches)
+                if pending:
+                    self._read(*pending)
+                pending = (self.step, stop, metrics)
+                self.step = stop
+                if self._is_due(stop):
+                    self._read(*pending)
+                    pending = None
+                    self._pause(stop)
+                    if self.should_stop() and stop < self.training.steps:
+                        return self._outcome("preempted")
+            if not self.held_out:
+                self.held_out = self._evaluate()
+                self._save()
+        except _Diverged as divergence:
+            self.step = divergence.step
+            return self._outcome("diverged", error=str(divergence))
+        finally:
+            self.checkpoints.wait()
+        return self._outcome("finished")
+
+    def close(self) -> None:
+        """Lets go of files and threads."""
+        self.log.close()
+        self.checkpoints.close()
+
+    def _restored(self, state: TrainState) -> tuple[TrainState, int]:
+        found = self.checkpoints.restore(state)
+        if found is None:
+            return state, 0
+        state, progress = found
+        self.curve.restore(progress["curve"])
+        self.first_loss = progress["first_loss"]
+        self.seconds_before = progress["seconds"]
+        self.held_out = {name: Estimate(*pair) for name, pair in progress["held_out"].items()}
+        return state, int(state.step)
+
+    def _next_boundary(self, step: int) -> int:
+        """End of the dispatch that starts at `step`: a function of the step alone, so that a resumed
+        run cuts its steps into the same dispatches and ends with the same bits."""
+        t = self.training
+        periods = (t.steps_per_dispatch, t.evaluate_steps, t.checkpoint_steps)
+        return min(t.steps, *((step // period + 1) * period for period in periods if period))
+
+    def _dispatch(self, batches):
+        compiled = self.program.compile_seconds
+        state, metrics = self.program.train_steps(self.state, batches)
+        if self.program.compile_seconds > compiled:
+            jax.block_until_ready(state.step)
+            self.clock.restart()
+        return state, metrics
+
+    def _is_due(self, step: int) -> bool:
+        t = self.training
+        by_clock = not t.checkpoint_steps and time.perf_counter() - self.last_checkpoint > t.checkpoint_seconds
+        by_steps = any(period and step % period == 0 for period in (t.evaluate_steps, t.checkpoint_steps))
+        return by_clock or by_steps or step == t.steps or self.should_stop()
+
+    def _pause(self, step: int) -> None:
+        """Evaluates and saves what is due at `step`; the clock of throughput stands still."""
+        t = self.training
+        jax.block_until_ready(self.state.step)
+        self.clock.stop()
+        loss = None
+        if step == t.steps or (t.evaluate_steps and step % t.evaluate_steps == 0):
+            self.held_out = self._evaluate()
+            loss = self.held_out["loss"].mean
+        self._save(loss)
+        self.clock.restart()
+
+    def _read(self, start: int, stop: int, metrics: Any) -> None:
+        """Takes the metrics of steps (start, stop] off the devices: curve, divergence, log, listeners."""
+        host = {name: (np.asarray(total, np.float64), np.asarray(weight, np.float64))
+                for name, (total, weight) in jax.device_get(metrics).items()}
+        totals, weights = host["loss"]
+        losses = totals / weights
+        if self.first_loss is None:
+            self.first_loss = float(losses[0])
+        self._check_divergence(start, losses)
+        self.curve.add(start, totals, weights)
+        means = {name: float(total.sum() / weight.sum()) for name, (total, weight) in host.items()}
+        self.clock.count(stop - start)
+        progress = self._progress(stop, means)
+        if stop // self.training.log_steps > start // self.training.log_steps or stop == self.training.steps:
+            speed = {"examples_per_second": progress.examples_per_second, "mfu": progress.mfu}
+            self.log.write(stop, means | {k: v for k, v in speed.items() if v})
+        for listener in self.listeners:
+            listener(progress)
+
+    def _check_divergence(self, start: int, losses: np.ndarray) -> None:
+        first = self.first_loss
+        limit = first + (self.training.divergence_factor - 1) * max(abs(first), 1.0)
+        bad = ~np.isfinite(losses) | (losses > limit) | (not math.isfinite(first))
+        if bad.any():
+            index = int(np.argmax(bad))
+            raise _Diverged(start + index + 1, float(losses[index]))
+
+    def _evaluate(self) -> dict[str, Estimate]:
+        params = self.state.params if self.state.ema_params is None else self.state.ema_params
+        found = evaluate(self.program, params, self.held_out_batches(self.training.batch_size))
+        values = {f"held_out/{name}": estimate.mean for name, estimate in found.items()}
+        errors = {f"held_out/{name}_se": estimate.standard_error for name, estimate in found.items()}
+        self.log.write(self.step, values | errors)
+        return found
+
+    def _save(self, loss: float | None = None) -> None:
+        self.checkpoints.save(self.state, {
+            "curve": self.curve.to_json(),
+            "first_loss": self.first_loss,
+            "seconds": self.seconds_before + time.perf_counter() - self.started,
+            "held_out": {name: list(pair) for name, pair in self.held_out.items()} if self._ended() else {},
+        }, loss)
+        self.last_checkpoint = time.perf_counter()
+
+    def _ended(self) -> bool:
+        return self.step == self.training.steps
+
+    def _speed(self) -> tuple[float, float | None]:
+        steps_per_second = self.clock.rate()
+        device = self.program.plan.mesh.devices.flat[0]
+        peak = peak_flops(device.device_kind)
+        count = self.program.plan.mesh.size
+        mfu = self.program.flops_per_step * steps_per_second / (peak * count) if peak else None
+        return steps_per_second * self.training.batch_size, mfu
+
+    def _progress(self, step: int, means: dict[str, float]) -> Progress:
+        rate, mfu = self._speed()
+        left = (self.training.steps - step) * self.training.batch_size
+        return Progress(step, self.training.steps, means, rate, mfu, left / rate if rate else math.nan)
+
+    def _outcome(self, status: Status, error: str = "") -> Outcome:
+        rate, mfu = self._speed()
+        device = self.program.plan.mesh.devices.flat[0]
+        return Outcome(
+            status=status, steps=self.step, metrics=self.held_out if status == "finished" else {},
+            train_loss=self.curve.last(), curve=tuple(self.curve.points()),
+            flops_per_step=self.program.flops_per_step,
+            seconds=self.seconds_before + time.perf_counter() - self.started,
+            compile_seconds=self.program.compile_seconds - self.compiled_before,
+            examples_per_second=rate, mfu=mfu, device_kind=device.device_kind,
+            device_count=self.program.plan.mesh.size, error=error,
+        )
+
+
+@dataclass
+class _Clock:
+    """Seconds of training proper: it stands still in compilation, evaluation and saving."""
+
+    seconds: float = 0.0
+    steps: int = 0
+    since: float | None = None
+
+    def restart(self) -> None:
+        self.since = time.perf_counter()
+
+    def stop(self) -> None:
+        if self.since is not None:
+            self.seconds += time.perf_counter() - self.since
+            self.since = None
+
+    def count(self, steps: int) -> None:
+        self.steps += steps
+
+    def rate(self) -> float:
+        """Steps a second."""
+        running = 0.0 if self.since is None else time.perf_counter() - self.since
+        seconds = self.seconds + running
+        return self.steps / seconds if seconds > 0 and self.steps else 0.0

@@ -1,0 +1,200 @@
+"""Optimizer configs: what optax does, with a schedule matched to the run's length.
+
+Every number that a sweep may vary between runs of one shape (`Optimizer.hyperparameters`) is an
+array in the training state and not a constant of the compiled program.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax import contrib
+
+from genlab.configuration import ConfigError
+from genlab.training.schedules import Decay, learning_rate_at
+
+PyTree = Any
+
+_UNDECAYED = ("bias", "scale")  # Linen's names for the offsets and gains of layers and norms.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """Fields that all optimizers share.
+
+    Attributes:
+      learning_rate: peak of the schedule.
+      decay: shape of the schedule after the warm-up.
+      warmup_steps: least number of warm-up updates.
+      warmup_fraction: warm-up as a share of the run; the larger of the two counts.
+      final_fraction: last learning rate over peak.
+      decay_fraction: share of the run that decays, for "warmup_stable_decay".
+      weight_decay: decoupled, multiplied by the learning rate; biases and norms' scales are spared.
+      clip_norm: gradients are scaled down to this global norm (Pascanu 2012); none for no clipping.
+    """
+
+    learning_rate: float = 1e-3
+    decay: Decay = "cosine"
+    warmup_steps: int = 20
+    warmup_fraction: float = 0.05
+    final_fraction: float = 0.05
+    decay_fraction: float = 0.2
+    weight_decay: float = 0.0
+    clip_norm: float | None = 1.0
+
+    def __post_init__(self):
+        for name in ("warmup_fraction", "final_fraction", "decay_fraction"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"optimizer.{name}={getattr(self, name)} is no share; it lies in [0, 1]")
+        if self.learning_rate < 0:
+            raise ConfigError(f"optimizer.learning_rate={self.learning_rate} is negative")
+
+    def hyperparameters(self, steps: int) -> dict[str, float]:
+        """The numbers that enter the compiled step as arrays, for a run of `steps` updates."""
+        return {
+            "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay,
+            "warmup_steps": float(min(max(self.warmup_steps, round(self.warmup_fraction * steps)), steps)),
+            "total_steps": float(steps),
+            "final_fraction": self.final_fraction,
+            "decay_fraction": self.decay_fraction,
+        }
+
+    def without_hyperparameters(self) -> "Optimizer":
+        """This config with everything reset that `hyperparameters` carries: the key of a program."""
+        return dataclasses.replace(
+            self, learning_rate=0.0, weight_decay=0.0, warmup_steps=0, warmup_fraction=0.0,
+            final_fraction=0.0, decay_fraction=0.0,
+        )
+
+    def learning_rate_at(self, step: jax.Array, hyperparameters: dict[str, jax.Array]) -> jax.Array:
+        """Learning rate after `step` updates, from the traced hyper-parameters."""
+        h = hyperparameters
+        return learning_rate_at(
+            step, decay=self.decay, peak=h["learning_rate"], warmup_steps=h["warmup_steps"],
+            total_steps=h["total_steps"], final_fraction=h["final_fraction"],
+            decay_fraction=h["decay_fraction"],
+        )
+
+    def transform(self, learning_rate: jax.Array, weight_decay: jax.Array) -> optax.GradientTransformation:
+        """The optax transformation whose two numbers may be traced; it clips first."""
+        clip = optax.clip_by_global_norm(self.clip_norm) if self.clip_norm else optax.identity()
+        return optax.chain(clip, self.rule(learning_rate, weight_decay))
+
+    def rule(self, learning_rate: jax.Array, weight_decay: jax.Array) -> optax.GradientTransformation:
+        """The update rule proper."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2017, algorithm 2)."""
+
+    beta1: float = 0.9
+    beta2: float = 0.98
+    epsilon: float = 1e-9
+
+    def rule(self, learning_rate, weight_decay):
+        """See `Optimizer.rule`."""
+        return optax.adamw(learning_rate, self.beta1, self.beta2, self.epsilon,
+                           weight_decay=weight_decay, mask=decay_mask)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lion(Optimizer):
+    """Sign of an interpolated momentum (Chen et al. 2023, algorithm 2)."""
+
+    beta1: float = 0.9
+    beta2: float = 0.99
+
+    def rule(self, learning_rate, weight_decay):
+        """See `Optimizer.rule`."""
+        return optax.lion(learning_rate, self.beta1, self.beta2,
+                          weight_decay=weight_decay, mask=decay_mask)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Muon(Optimizer):
+    """Momentum orthogonalised by Newton-Schulz for hidden matrices, AdamW for the rest (Jordan 2024).
+
+    Matrices are the kernels: two-dimensional, or stacked ones under a scan over layers. Embeddings,
+    heads, biases and scales are Adam's. `consistent_rms` 0.2 matches the update's root mean square to
+    AdamW's (Liu et al. 2025, section 2.2), so that one learning rate serves both.
+    """
+
+    momentum: float = 0.95
+    newton_schulz_steps: int = 5
+    beta1: float = 0.9
+    beta2: float = 0.98
+    consistent_rms: float | None = 0.2
+
+    def rule(self, learning_rate, weight_decay):
+        """See `Optimizer.rule`."""
+        return contrib.muon(
+            learning_rate, beta=self.momentum, ns_steps=self.newton_schulz_steps,
+            weight_decay=weight_decay, weight_decay_mask=decay_mask, adam_b1=self.beta1,
+            adam_b2=self.beta2, adam_weight_decay=weight_decay, consistent_rms=self.consistent_rms,
+            muon_weight_dimension_numbers=_muon_dimensions,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD(Optimizer):
+    """Stochastic gradient descent with (Nesterov) momentum (Sutskever 2013) and decoupled decay."""
+
+    momentum: float = 0.9
+    nesterov: bool = False
+
+    def rule(self, learning_rate, weight_decay):
+        """See `Optimizer.rule`."""
+        trace = optax.trace(self.momentum, self.nesterov) if self.momentum else optax.identity()
+        return optax.chain(trace, optax.add_decayed_weights(weight_decay, decay_mask),
+                           optax.scale_by_learning_rate(learning_rate))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adafactor(Optimizer):
+    """Factored second moments (Shazeer & Stern 2018); weight decay multiplied by the learning rate."""
+
+    decay_rate: float = 0.8
+    min_dim_size_to_factor: int = 128
+    multiply_by_parameter_scale: bool = False
+
+    def rule(self, learning_rate, weight_decay):
+        """See `Optimizer.rule`."""
+        return optax.chain(
+            optax.adafactor(
+                learning_rate=None, min_dim_size_to_factor=self.min_dim_size_to_factor,
+                decay_rate=self.decay_rate,
+                multiply_by_parameter_scale=self.multiply_by_parameter_scale,
+            ),
+            # optax.adafactor ends with a change of sign; the decay goes in with the same sign.
+            optax.add_decayed_weights(-weight_decay, decay_mask),
+            optax.scale(learning_rate),
+        )
+
+
+def decay_mask(params: PyTree) -> PyTree:
+    """True for the leaves that weight decay applies to: all but biases and norms' scales."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: _name(path[-1]) not in _UNDECAYED, params)
+
+
+def _muon_dimensions(params: PyTree) -> PyTree:
+    def dimensions(path, leaf):
+        if _name(path[-1]) != "kernel" or leaf.ndim < 2 or any("head" == _name(k) for k in path):
+            return None
+        return contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
+
+    return jax.tree_util.tree_map_with_path(dimensions, params)
+
+
+def _name(key: Any) -> str:
+    return str(getattr(key, "key", getattr(key, "name", key)))
+
+
+def initial_optimizer_state(optimizer: Optimizer, params: PyTree) -> PyTree:
+    """The optimizer's state before the first update."""
+    return optimizer.transform(jnp.float32(0), jnp.float32(0)).init(params)

@@ -1,0 +1,125 @@
+"""The compiled functions of a run, shared by all runs of one shape within a process."""
+
+import functools
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from genlab.scaling.compute import count_jaxpr
+from genlab.training.optimizers import Optimizer
+from genlab.training.plans import Plan
+from genlab.training.step import (
+    TrainState, initial_state, make_evaluation_step, make_train_step, scan_steps,
+)
+
+PyTree = Any
+
+
+@dataclass(eq=False)
+class Program:
+    """Compiles on first use, once a shape, and remembers what that took.
+
+    Attributes:
+      objective: see genlab/objectives.
+      optimizer: its hyper-parameters do not matter here; they are in the state.
+      micro_batches: see `make_train_step`.
+      ema_decay: see `make_train_step`.
+      plan: where things live.
+      flops_per_step: training FLOPs of one step by the jaxpr counter; 0 before the first step.
+      compile_seconds: spent on tracing and compiling so far.
+    """
+
+    objective: Any
+    optimizer: Optimizer
+    micro_batches: int
+    ema_decay: float | None
+    plan: Plan
+    flops_per_step: float = 0.0
+    compile_seconds: float = 0.0
+    _compiled: dict[Any, Any] = field(default_factory=dict)
+
+    def initial_state(self, seed: int, hyperparameters: dict[str, float]) -> TrainState:
+        """The state before the first step, on the plan's devices."""
+        inputs = (np.uint32(seed), {k: np.float32(v) for k, v in hyperparameters.items()})
+        return self._compile("init", self._initialise, inputs, out_shardings=self.plan.replicated)(*inputs)
+
+    def abstract_state(self, hyperparameters: dict[str, float]) -> TrainState:
+        """Shapes, dtypes and shardings of the state, with nothing computed."""
+        inputs = (np.uint32(0), {k: np.float32(v) for k, v in hyperparameters.items()})
+        shapes = jax.eval_shape(self._initialise, *inputs)
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.plan.replicated), shapes)
+
+    def _initialise(self, seed, hyperparameters):
+        return initial_state(self.objective, self.optimizer, seed, hyperparameters,
+                             with_ema=self.ema_decay is not None)
+
+    def train_steps(self, state: TrainState, batches: PyTree) -> tuple[TrainState, dict]:
+        """As many steps as `batches` (on the devices) has on its leading axis; `state` is given up."""
+        step = make_train_step(self.objective, self.optimizer, micro_batches=self.micro_batches,
+                               ema_decay=self.ema_decay)
+        return self._compile("train", scan_steps(step), (state, batches), donate_argnums=0,
+                             out_shardings=self.plan.replicated)(state, batches)
+
+    def evaluate(self, params: PyTree, batches: PyTree) -> dict:
+        """Metrics per example of stacked batches: name -> (totals, weights), arrays [steps, examples]."""
+        return self._compile("evaluate", make_evaluation_step(self.objective), (params, batches),
+                             out_shardings=self.plan.replicated)(params, batches)
+
+    def _compile(self, name, function, arguments, **options):
+        batch_shapes = tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(arguments[-1]))
+        key = (name, batch_shapes)
+        if key not in self._compiled:
+            started = time.perf_counter()
+            traced = jax.jit(function, **options).trace(*arguments)
+            if name == "train":
+                steps = jax.tree.leaves(arguments[1])[0].shape[0]
+                self.flops_per_step = count_jaxpr(traced.jaxpr).flops / steps
+            self._compiled[key] = traced.lower().compile()
+            self.compile_seconds += time.perf_counter() - started
+        return self._compiled[key]
+
+
+@functools.lru_cache(maxsize=4)
+def _cached_program(objective, optimizer, micro_batches, ema_decay, plan) -> Program:
+    return Program(objective, optimizer, micro_batches, ema_decay, plan)
+
+
+def program_for(objective: Any, optimizer: Optimizer, micro_batches: int, ema_decay: float | None,
+                plan: Plan) -> Program:
+    """The program of these shapes; runs that differ in hyper-parameters, seed or length share it."""
+    return _cached_program(objective, optimizer.without_hyperparameters(), micro_batches, ema_decay, plan)
+
+
+def enable_compilation_cache(folder: Path | None = None) -> None:
+    """Keeps compiled programs on disk, however small, so that the next process starts at once.
+
+    Args:
+      folder: by default `xla` in $GENLAB_CACHE, or in ~/.cache/genlab.
+    """
+    root = Path(os.environ.get("GENLAB_CACHE", Path.home() / ".cache" / "genlab"))
+    jax.config.update("jax_compilation_cache_dir", str(folder or root / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def count_parameters(objective: Any) -> dict[str, int]:
+    """Parameters of the real tree: "params" in all, and "params_non_embedding".
+
+    An objective names its embeddings (`embedding_parameters`): tables looked up by an index, and the
+    head that multiplies with such a table or stands in its place (Kaplan 2020, section 2.1).
+    """
+    tree = jax.eval_shape(objective.init, jax.random.key(0))
+    embeddings = getattr(objective, "embedding_parameters", ())
+    total = in_embeddings = 0
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        size = int(np.prod(leaf.shape, dtype=np.int64))
+        total += size
+        in_embeddings += size * any(getattr(key, "key", None) in embeddings for key in path)
+    return {"params": total, "params_non_embedding": total - in_embeddings}
+

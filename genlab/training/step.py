@@ -1,0 +1,138 @@
+"""The training state and the one pure step that every objective and every parallel plan shares."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from genlab.training.optimizers import Optimizer, initial_optimizer_state
+from genlab.training.randomness import stream_key
+
+PyTree = Any
+Metrics = dict[str, tuple[jax.Array, jax.Array]]
+
+
+class TrainState(NamedTuple):
+    """Everything a step changes, and the numbers it reads.
+
+    Attributes:
+      step: completed updates, int32.
+      params: float32 parameters.
+      opt_state: optax state.
+      ema_params: exponential moving average of the parameters, or None.
+      seed: uint32; with the step it gives every random key.
+      hyperparameters: float32 scalars by name (`Optimizer.hyperparameters`).
+    """
+
+    step: jax.Array
+    params: PyTree
+    opt_state: PyTree
+    ema_params: PyTree
+    seed: jax.Array
+    hyperparameters: dict[str, jax.Array]
+
+
+def initial_state(objective: Any, optimizer: Optimizer, seed: jax.Array,
+                  hyperparameters: dict[str, jax.Array], with_ema: bool) -> TrainState:
+    """The state before the first step; jit it (eager initialisation takes seconds)."""
+    params = objective.init(stream_key(seed, "init"))
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        opt_state=initial_optimizer_state(optimizer, params),
+        ema_params=jax.tree.map(jnp.copy, params) if with_ema else None,
+        seed=jnp.asarray(seed, jnp.uint32),
+        hyperparameters={name: jnp.float32(value) for name, value in hyperparameters.items()},
+    )
+
+
+def make_train_step(
+    objective: Any, optimizer: Optimizer, *, micro_batches: int = 1, ema_decay: float | None = None
+) -> Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]:
+    """Builds `train_step(state, batch) -> (state, metrics)`.
+
+    Args:
+      objective: see genlab/objectives: `loss(params, batch, key, train) -> (loss, metrics)`.
+      optimizer: its hyper-parameters are read from the state.
+      micro_batches: the batch is cut into so many, one after another in a scan; the gradient is the
+        mean over micro-batches weighted by their `loss` weights, so it is that of the whole batch.
+      ema_decay: of the parameters' moving average, warmed up as min(decay, (1 + t) / (10 + t)).
+
+    Returns:
+      The step. Its metrics are (total, weight) pairs of float32 scalars: the objective's, summed over
+      the batch, and "gradient_norm" and "learning_rate" with weight 1.
+    """
+
+    def loss_and_gradient(params, batch, key):
+        (_, metrics), gradient = jax.value_and_grad(objective.loss, has_aux=True)(params, batch, key, True)
+        return gradient, {name: (jnp.sum(m.total), jnp.sum(m.weight)) for name, m in metrics.items()}
+
+    def train_step(state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
+        key = stream_key(state.seed, "train", state.step)
+        if micro_batches == 1:
+            gradient, metrics = loss_and_gradient(state.params, batch, key)
+        else:
+            gradient, metrics = _accumulate(loss_and_gradient, state.params, batch, key, micro_batches)
+        learning_rate = optimizer.learning_rate_at(state.step, state.hyperparameters)
+        transform = optimizer.transform(learning_rate, state.hyperparameters["weight_decay"])
+        updates, opt_state = transform.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        one = jnp.float32(1)
+        metrics |= {"gradient_norm": (optax.global_norm(gradient), one), "learning_rate": (learning_rate, one)}
+        return state._replace(
+            step=state.step + 1, params=params, opt_state=opt_state,
+            ema_params=_update_ema(state, params, ema_decay),
+        ), metrics
+
+    return train_step
+
+
+def scan_steps(train_step: Callable) -> Callable:
+    """`train_step` over the leading axis of stacked batches: many steps in one dispatch.
+
+    On CPU XLA takes its temporary buffers from malloc at every execution; eight steps a dispatch run
+    1.4 to 1.6 times as fast as eight dispatches at widths 64 and 128.
+    """
+
+    def train_steps(state: TrainState, batches: PyTree) -> tuple[TrainState, Metrics]:
+        return jax.lax.scan(train_step, state, batches)
+
+    return train_steps
+
+
+def make_evaluation_step(objective: Any) -> Callable[[PyTree, PyTree], Metrics]:
+    """Builds `evaluate(params, batches) -> metrics`: (total, weight) per example, batches stacked."""
+
+    def evaluate(params: PyTree, batches: PyTree) -> Metrics:
+        def one(batch):
+            _, metrics = objective.loss(params, batch, stream_key(0, "evaluate"), False)
+            return {name: (m.total, m.weight) for name, m in metrics.items()}
+
+        return jax.lax.map(one, batches)
+
+    return evaluate
+
+
+def _accumulate(loss_and_gradient, params, batch, key, micro_batches):
+    split = jax.tree.map(lambda x: x.reshape(micro_batches, -1, *x.shape[1:]), batch)
+
+    def body(gradient, inputs):
+        micro_batch, index = inputs
+        new, metrics = loss_and_gradient(params, micro_batch, jax.random.fold_in(key, index))
+        weight = metrics["loss"][1]
+        return jax.tree.map(lambda a, b: a + weight * b, gradient, new), metrics
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    gradient, metrics = jax.lax.scan(body, zeros, (split, jnp.arange(micro_batches)))
+    metrics = {name: (total.sum(), weight.sum()) for name, (total, weight) in metrics.items()}
+    return jax.tree.map(lambda g: g / metrics["loss"][1], gradient), metrics
+
+
+def _update_ema(state: TrainState, params: PyTree, decay: float | None) -> PyTree:
+    if decay is None:
+        return None
+    t = state.step.astype(jnp.float32)
+    d = jnp.minimum(decay, (1.0 + t) / (10.0 + t))
+    return jax.tree.map(lambda ema, new: d * ema + (1.0 - d) * new, state.ema_params, params)
