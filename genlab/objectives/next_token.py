@@ -34,6 +34,9 @@ class NextToken:
     model: GPT
     z_loss: float = 0.0
 
+    # What Kaplan 2020, section 2.1 leaves out of N: the tables, and the head that stands in their place.
+    embedding_parameters: ClassVar[tuple[str, ...]] = ("token_embedding", "position_embedding", "head")
+
     @property
     def family(self) -> str:
         """The family of the model, for the run record."""

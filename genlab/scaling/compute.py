@@ -62,7 +62,11 @@ def count_flops(function: Callable, *args: Any) -> Count:
         most expensive branch, a `while` counts its body once and says so in `notes`; work whose
         result is never used is left out, as XLA leaves it out.
     """
-    closed = jax.make_jaxpr(function)(*args)
+    return count_jaxpr(jax.make_jaxpr(function)(*args))
+
+
+def count_jaxpr(closed: core.ClosedJaxpr) -> Count:
+    """`count_flops` of what was traced already, e.g. `jax.jit(step).trace(...).jaxpr`."""
     jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
     tally: dict[tuple[str, str, str], list[int]] = {}
     notes: list[str] = []
