@@ -1,0 +1,155 @@
+"""A fitted law: parameters with intervals, a certificate, predictions, allocations, JSON."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from genlab.scaling.cost import Cost
+from genlab.scaling.law import Law
+from genlab.scaling.laws import get_law
+from genlab.scaling.runs import LeftOut
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fit:
+    """A law fitted to a table of runs.
+
+    Attributes:
+      law: the functional form.
+      parameters: name -> value at the minimum, full precision.
+      objective: the sum over rows of the Huber loss of the log residuals at the minimum.
+      delta: the Huber loss's threshold.
+      samples: parameter vectors of the bootstrap refits, [resamples, P]; [0, P] without a bootstrap.
+      residuals: log(measured / predicted) of the rows used, [rows].
+      rows_used: identities of the rows that were fitted (see `Runs.names`).
+      rows_left_out: the rows that were not, with the reason.
+      certificate: what shows that this is the minimum: see `genlab.scaling.fitting`.
+      warnings: why this fit should not be trusted blindly, in words.
+      ranges: the smallest and largest value of each input (and of flops) among the rows used.
+      cost: what a run costs, for allocations.
+    """
+
+    law: Law
+    parameters: dict[str, float]
+    objective: float
+    delta: float
+    samples: np.ndarray
+    residuals: np.ndarray
+    rows_used: list[str | int]
+    rows_left_out: list[LeftOut]
+    certificate: dict[str, Any]
+    warnings: list[str]
+    ranges: dict[str, tuple[float, float]]
+    cost: Cost = dataclasses.field(default_factory=Cost)
+
+    @property
+    def values(self) -> np.ndarray:
+        """The parameters as a vector [P], in the order of the law."""
+        return self.law.vector(self.parameters)
+
+    @property
+    def residual_scatter(self) -> float:
+        """Standard deviation of the log residuals, corrected for the number of parameters."""
+        freedom = max(len(self.residuals) - len(self.law.parameters), 1)
+        return float(np.sqrt(np.sum(self.residuals**2) / freedom))
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % percentile bootstrap interval of every parameter."""
+        return {name: self.interval(name) for name in self.law.parameter_names}
+
+    def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
+        """Percentile bootstrap interval of one parameter; (nan, nan) without a bootstrap.
+
+        Raises:
+          ValueError: no such parameter.
+        """
+        if name not in self.parameters:
+            there = ", ".join(self.law.parameter_names)
+            raise ValueError(f"{self.law.name} has no parameter {name!r}; there are: {there}")
+        low, high = _percentiles(self.samples[:, self.law.parameter_names.index(name)], level)
+        return float(low), float(high)
+
+    def predict(self, **inputs) -> np.ndarray:
+        """The law's response, e.g. `fit.predict(params=1e9, tokens=2e10)`; inputs broadcast."""
+        return self.law.predict(self.values, **inputs)
+
+    def confidence_interval(self, level: float = 0.95, **inputs) -> tuple[np.ndarray, np.ndarray]:
+        """Interval of the law's curve itself (no residual scatter): the band of a plot."""
+        return _percentiles(self.law.predict(self.samples, **inputs), level)
+
+    def predict_interval(self, level: float = 0.95, **inputs) -> tuple[np.ndarray, np.ndarray]:
+        """Interval for a new run's measured response: bootstrap and residual scatter together.
+
+        Each refit's prediction is moved by residuals drawn from the fit's own, widened by
+        sqrt(rows / (rows - parameters)) since the parameters were chosen to make them small.
+        """
+        predicted = np.log(self.law.predict(self.samples, **inputs))
+        spread = self.residual_scatter * np.sqrt(len(self.residuals) / np.sum(self.residuals**2))
+        noise = spread * np.random.default_rng(0).choice(self.residuals, size=(16, *predicted.shape))
+        low, high = _percentiles((predicted + noise).reshape(-1, *predicted.shape[1:]), level)
+        return np.exp(low), np.exp(high)
+
+    def allocate(self, flops) -> tuple[np.ndarray, np.ndarray]:
+        """(N_opt, D_opt) for training compute `flops`, at this fit's cost model."""
+        return self.law.allocate(self.values, flops, self.cost)
+
+    def allocate_interval(self, flops, level: float = 0.95) -> dict[str, tuple]:
+        """Bootstrap intervals of N_opt ("params"), D_opt ("tokens"), D/N and the loss there."""
+        params, tokens = self.law.allocate(self.samples, flops, self.cost)
+        ratio = _percentiles(tokens / params, level)
+        return {
+            "params": _percentiles(params, level),
+            "tokens": _percentiles(tokens, level),
+            "tokens_per_param": ratio,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as JSON; `from_json` is its inverse."""
+        return {
+            "law": self.law.name,
+            "formula": self.law.text,
+            "citation": self.law.citation,
+            "parameters": dict(self.parameters),
+            "objective": self.objective,
+            "delta": self.delta,
+            "interval_95": {name: list(ends) for name, ends in self.intervals.items()},
+            "residual_scatter": self.residual_scatter,
+            "cost": dataclasses.asdict(self.cost),
+            "ranges": {name: list(ends) for name, ends in self.ranges.items()},
+            "rows_used": list(self.rows_used),
+            "rows_left_out": [row._asdict() for row in self.rows_left_out],
+            "certificate": self.certificate,
+            "warnings": list(self.warnings),
+            "residuals": self.residuals.tolist(),
+            "samples": self.samples.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, saved: dict[str, Any]) -> "Fit":
+        """The fit that `to_json` wrote."""
+        law = get_law(saved["law"])
+        return cls(
+            law=law,
+            parameters=saved["parameters"],
+            objective=saved["objective"],
+            delta=saved["delta"],
+            samples=np.asarray(saved["samples"], dtype=np.float64).reshape(-1, len(law.parameters)),
+            residuals=np.asarray(saved["residuals"], dtype=np.float64),
+            rows_used=saved["rows_used"],
+            rows_left_out=[LeftOut(**row) for row in saved["rows_left_out"]],
+            certificate=saved["certificate"],
+            warnings=saved["warnings"],
+            ranges={name: tuple(ends) for name, ends in saved["ranges"].items()},
+            cost=Cost(**saved["cost"]),
+        )
+
+
+def _percentiles(samples: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """The central interval over the first axis."""
+    if not len(samples):
+        return np.full(samples.shape[1:], np.nan), np.full(samples.shape[1:], np.nan)
+    tail = 50.0 * (1.0 - level)
+    low, high = np.percentile(samples, [tail, 100.0 - tail], axis=0)
+    return low, high

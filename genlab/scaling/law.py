@@ -1,0 +1,223 @@
+"""What a scaling law is: a formula with named parameters, their ranges, and where it comes from.
+
+A law is written in one place, as a `Law` in `laws.py`. Fitting, bootstrap, forecasts and allocation
+need nothing else from it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genlab.scaling.cost import Cost
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """One parameter of a law.
+
+    Attributes:
+      name: as in the paper.
+      meaning: in words, with the unit.
+      start: the range starting points of a fit are drawn from.
+      bounds: the fit stays within these; a parameter that ends at one is reported as such.
+      scale: "log" parameters are positive and the fit moves their logarithm.
+    """
+
+    name: str
+    meaning: str
+    start: tuple[float, float]
+    bounds: tuple[float, float]
+    scale: Literal["log", "linear"] = "log"
+
+
+class Positive:
+    """Positive numbers known by their logarithm; `x ** a` is exp(a log x).
+
+    XLA's float64 `pow` on CPU took 21 ns an element where `exp` took 3.6 ns, and a power law needs
+    log x for its derivative anyway.
+    """
+
+    def __init__(self, logarithm):
+        self.log = logarithm
+
+    def __pow__(self, exponent):
+        return exp(exponent * self.log)
+
+    @property
+    def value(self):
+        """The numbers themselves."""
+        return exp(self.log)
+
+
+def exp(x):
+    """e**x of a NumPy or a JAX array: formulas run in both."""
+    return jnp.exp(x) if isinstance(x, jax.Array) else np.exp(x)
+
+
+def log(x):
+    """The natural logarithm of a NumPy or a JAX array."""
+    return jnp.log(x) if isinstance(x, jax.Array) else np.log(x)
+
+
+def power(base, exponent):
+    """base ** exponent for a positive base, by way of its logarithm (see `Positive`)."""
+    return exp(exponent * log(base))
+
+
+@dataclasses.dataclass(frozen=True)
+class Law:
+    """A named functional form: response = formula(parameters, inputs).
+
+    Attributes:
+      name: how commands and tables call it.
+      text: the formula as a reader would write it.
+      citation: paper, equation.
+      inputs: canonical columns that the formula reads.
+      parameters: in the order of the fit's parameter vector.
+      formula: `formula(p, x)`, where `p` has an attribute for each parameter and `x` a `Positive` for
+        each input; it must run on NumPy and on JAX arrays (use `exp`, `log`, `power` of this module).
+      linear: parameters in which the formula is linear; a fit eliminates them when it looks for
+        starting points (variable projection).
+      guess: `guess(rng, count, x, response) -> {parameter: [count]}`, starting values for a law whose
+        ranges depend on the table; replaces `Parameter.start` for the parameters it returns.
+      optimum: `optimum(p, flops, cost) -> params`, in closed form: the number of parameters with the
+        least loss at a training compute. None: found numerically.
+      inverse: `inverse(p, response, x, wanted) -> wanted`, in closed form: the input `wanted` at
+        which the response is reached, the other inputs given; NaN where it never is.
+      response: the canonical column that the law predicts.
+    """
+
+    name: str
+    text: str
+    citation: str
+    inputs: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+    formula: Callable
+    linear: tuple[str, ...] = ()
+    guess: Callable | None = None
+    optimum: Callable | None = None
+    inverse: Callable | None = None
+    response: str = "loss"
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Names in the order of the parameter vector."""
+        return tuple(parameter.name for parameter in self.parameters)
+
+    @property
+    def is_log(self) -> np.ndarray:
+        """Which entries of the parameter vector are logarithms, bool [P]."""
+        return np.array([parameter.scale == "log" for parameter in self.parameters])
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """Lower and upper bounds in the coordinates of the fit (logarithms where log), [2, P]."""
+        bounds = np.array([parameter.bounds for parameter in self.parameters]).T
+        return np.where(self.is_log, np.log(np.where(self.is_log, bounds, 1.0)), bounds)
+
+    def coordinates(self, values: np.ndarray) -> np.ndarray:
+        """Parameter values -> the coordinates a fit moves in, [..., P] -> [..., P]."""
+        values = np.asarray(values, dtype=np.float64)
+        return np.where(self.is_log, np.log(np.where(self.is_log, values, 1.0)), values)
+
+    def values(self, coordinates: np.ndarray) -> np.ndarray:
+        """The inverse of `coordinates`, [..., P] -> [..., P]."""
+        return np.where(self.is_log, np.exp(np.where(self.is_log, coordinates, 0.0)), coordinates)
+
+    def named(self, values: np.ndarray) -> dict[str, float]:
+        """One parameter vector as a dict."""
+        return dict(zip(self.parameter_names, (float(value) for value in values), strict=True))
+
+    def vector(self, named: Mapping[str, float]) -> np.ndarray:
+        """A dict of parameters as a vector [P].
+
+        Raises:
+          ValueError: a parameter is missing or unknown.
+        """
+        if set(named) != set(self.parameter_names):
+            raise ValueError(
+                f"{self.name} has the parameters {', '.join(self.parameter_names)}, "
+                f"not {', '.join(named)}"
+            )
+        return np.array([named[name] for name in self.parameter_names], dtype=np.float64)
+
+    def predict(self, values: np.ndarray, **inputs) -> np.ndarray:
+        """The response at given inputs, in float64.
+
+        Args:
+          values: parameter values, [..., P].
+          **inputs: one array for each of the law's inputs; they broadcast against each other.
+
+        Returns:
+          [..., *shape of the inputs].
+        """
+        logs = [np.log(np.asarray(inputs[name], dtype=np.float64)) for name in self.inputs]
+        logs = np.broadcast_arrays(*logs)
+        values = np.asarray(values, dtype=np.float64)
+        split = np.moveaxis(values, -1, 0)
+        split = split.reshape(split.shape + (1,) * logs[0].ndim)
+        p = SimpleNamespace(**dict(zip(self.parameter_names, split, strict=True)))
+        x = SimpleNamespace(**dict(zip(self.inputs, map(Positive, logs), strict=True)))
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            predicted = np.asarray(self.formula(p, x))
+        return np.broadcast_to(predicted, values.shape[:-1] + logs[0].shape)
+
+    def allocate(self, values: np.ndarray, flops, cost: Cost) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of parameters and tokens with the least loss at a training compute.
+
+        Args:
+          values: parameter values, [..., P].
+          flops: training FLOPs, any shape.
+          cost: what a run of N parameters and D tokens costs.
+
+        Returns:
+          (N_opt, D_opt), each [..., *shape of flops].
+
+        Raises:
+          ValueError: the law does not depend on both params and tokens.
+        """
+        if not {"params", "tokens"} <= set(self.inputs):
+            raise ValueError(f"{self.name} is no law of params and tokens: it allocates nothing")
+        flops = np.asarray(flops, dtype=np.float64)
+        values = np.asarray(values, dtype=np.float64)
+        if self.optimum is None:
+            params = _numeric_optimum(self, values, flops, cost)
+        else:
+            split = np.moveaxis(values, -1, 0)
+            split = split.reshape(split.shape + (1,) * flops.ndim)
+            p = SimpleNamespace(**dict(zip(self.parameter_names, split, strict=True)))
+            params = self.optimum(p, flops, cost)
+        return params, cost.tokens(flops, params)
+
+
+def _numeric_optimum(law: Law, values: np.ndarray, flops: np.ndarray, cost: Cost) -> np.ndarray:
+    """Minimises the law's response over log N at fixed compute, by a grid that is refined in place.
+
+    15 refinements of 33 points narrow 30 decades to 1e-14 of one.
+    """
+    shape = values.shape[:-1] + flops.shape
+    values = values.reshape(values.shape[:-1] + (1,) * flops.ndim + values.shape[-1:])
+    values = np.broadcast_to(values, (*shape, values.shape[-1]))
+    centre, half_width = np.full(shape, np.log(1e12)), np.log(1e15)
+    for _ in range(15):
+        log_params = centre[..., None] + np.linspace(-half_width, half_width, 33)
+        params = np.exp(log_params)
+        tokens = cost.tokens(flops[..., None], params)
+        at = np.stack([values] * 33, axis=-2)
+        response = _predict_elementwise(law, at, params=params, tokens=tokens)
+        best = np.argmin(np.where(np.isfinite(response), response, np.inf), axis=-1)
+        centre = np.take_along_axis(log_params, best[..., None], axis=-1)[..., 0]
+        half_width /= 10.0
+    return np.exp(centre)
+
+
+def _predict_elementwise(law: Law, values: np.ndarray, **inputs) -> np.ndarray:
+    p = SimpleNamespace(**dict(zip(law.parameter_names, np.moveaxis(values, -1, 0), strict=True)))
+    x = SimpleNamespace(**{name: Positive(np.log(inputs[name])) for name in law.inputs})
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return np.asarray(law.formula(p, x))

@@ -1,0 +1,255 @@
+"""A table of training runs with canonical columns: `params`, `tokens`, `flops`, `loss`.
+
+Any CSV will do: genlab's own run table, a table read off a published figure, somebody else's sweep.
+Rows that cannot be used are left out by name, with the reason; a table that cannot be used is an
+error of one line.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+FLOPS_PER_PARAM_TOKEN = 6.0  # C = 6 N D: forward 2, backward 4 (Kaplan et al. 2020, section 2.1).
+_POSITIVE = ("params", "tokens", "unique_tokens", "flops", "loss")
+_EXPRESSION_ERRORS = (
+    *(SyntaxError, NameError, TypeError, ValueError, KeyError, AttributeError, NotImplementedError),
+    *(IndexError, ArithmeticError, RecursionError),
+)
+
+
+class LeftOut(NamedTuple):
+    """A row that was not used, and why.
+
+    Attributes:
+      row: the run's name where the table has unique names, else its row number counted from 0.
+      reason: in words.
+    """
+
+    row: str | int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Runs:
+    """A table of runs: canonical columns beside whatever else the file had.
+
+    Attributes:
+      frame: one row a run; the index is the row's number in the file, counted from 0.
+      left_out: the rows that are no longer in `frame`, with the reason.
+      source: where the table came from, for messages.
+    """
+
+    frame: pd.DataFrame
+    left_out: tuple[LeftOut, ...] = ()
+    source: str = "the table"
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def names(self) -> list[str | int]:
+        """One identity a row: its name where the table has unique names, else its row number."""
+        return _identities(self.frame)
+
+    @property
+    def grid(self) -> "Runs":
+        """The runs a law may be fitted to: all but those whose `role` is held_out."""
+        return self._with(self._role != "held_out")
+
+    @property
+    def held_out(self) -> "Runs":
+        """The runs kept from every fit (`role` held_out), to check forecasts against."""
+        return self._with(self._role == "held_out")
+
+    @property
+    def _role(self) -> pd.Series:
+        no_role = pd.Series("grid", index=self.frame.index)
+        return self.frame["role"] if "role" in self.frame else no_role
+
+    def column(self, name: str) -> np.ndarray:
+        """A column as float64, [rows]; `flops` falls back on 6 params tokens where it is missing.
+
+        Raises:
+          ValueError: there is no such column.
+        """
+        if name in self.frame:
+            return self.frame[name].to_numpy(dtype=np.float64)
+        if name == "flops" and {"params", "tokens"} <= set(self.frame):
+            return FLOPS_PER_PARAM_TOKEN * self.column("params") * self.column("tokens")
+        raise ValueError(f"{self.source} has no column {name!r}; {_there_are(self.frame)}")
+
+    def where(self, expression: str, reason: str = "") -> "Runs":
+        """The rows for which a pandas expression holds, e.g. `"width >= 32 and seed == 0"`.
+
+        Args:
+          expression: as for `pandas.DataFrame.query`.
+          reason: noted for the rows that go; by default the expression itself.
+
+        Raises:
+          ValueError: the expression cannot be evaluated, or is not true or false for each row.
+        """
+        keep = self.matches(expression)
+        return self._with(keep, reason or f"not ({expression})")
+
+    def matches(self, expression: str) -> np.ndarray:
+        """Whether a pandas expression holds, bool [rows]; errors as for `where`."""
+        try:
+            found = self.frame.eval(expression, local_dict={}, global_dict={}, engine="python")
+        except _EXPRESSION_ERRORS as error:
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            problem = f"cannot evaluate the expression {expression!r}: {why}"
+            raise ValueError(f"{problem}; {_there_are(self.frame)}") from None
+        if isinstance(found, bool | np.bool_):
+            return np.full(len(self.frame), bool(found))
+        if getattr(found, "dtype", None) != bool or len(found) != len(self.frame):
+            raise ValueError(f"the expression {expression!r} is not true or false for each row")
+        return np.asarray(found)
+
+    def split(self, expression: str) -> tuple["Runs", "Runs"]:
+        """(the rows that an expression does not match, those that it matches), as for a hold-out.
+
+        Raises:
+          ValueError: a bad expression, or one that matches no row or every row.
+        """
+        held = self.matches(expression)
+        if not held.any() or held.all():
+            which = "every row" if held.all() else "no row"
+            raise ValueError(f"the expression {expression!r} matches {which} of {self.source}")
+        return self._with(~held, "held out"), self._with(held)
+
+    def take(self, positions: np.ndarray) -> "Runs":
+        """The rows at these positions (a bool mask or integers), with nothing noted as left out."""
+        return Runs(self.frame[positions] if positions.dtype == bool else self.frame.iloc[positions])
+
+    def _with(self, keep, reason: str = "") -> "Runs":
+        keep = np.asarray(keep, dtype=bool)
+        gone = [LeftOut(name, reason) for name, kept in zip(self.names, keep, strict=True) if not kept]
+        left_out = self.left_out + (tuple(gone) if reason else ())
+        return Runs(self.frame[keep], left_out, self.source)
+
+
+def read_runs(
+    table: str | os.PathLike | pd.DataFrame,
+    columns: str | Mapping[str, str] | None = None,
+    where: str = "",
+    needed: tuple[str, ...] = ("params", "tokens", "loss"),
+) -> Runs:
+    """Reads a table of runs from a CSV file or a DataFrame, and checks what a fit relies on.
+
+    Rows that are not `finished` (where the table has a `status`) and rows without a value in a needed
+    column are left out, with the reason.
+
+    Args:
+      table: path of a CSV file, or a DataFrame.
+      columns: canonical name -> the table's own name, as a mapping or as "params=N,tokens=D,loss=loss".
+        Both names can be used in expressions.
+      where: a pandas expression; the rows that do not match are left out.
+      needed: canonical columns that must be there.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: an empty file, a needed column that is missing or not numeric, a loss (or a number of
+        parameters, tokens or FLOPs) that is not positive, or no row left; one line each.
+    """
+    source = "the table" if isinstance(table, pd.DataFrame) else os.path.basename(os.fspath(table))
+    frame = _read(table, source)
+    frame = _rename(frame, parse_columns(columns), source)
+    missing = [name for name in needed if name not in frame]
+    if missing:
+        hint = f"name it with columns, e.g. {missing[0]}=NAME; {_there_are(frame)}"
+        raise ValueError(f"{source} has no column {missing[0]!r}; {hint}")
+    runs = Runs(frame, (), source)
+    if where:
+        runs = runs.where(where)
+    runs = _check_values(_finished_only(runs), needed)
+    if not len(runs):
+        why = f" (first reason: {runs.left_out[0].reason})" if runs.left_out else ""
+        raise ValueError(f"{source} has no usable row{why}")
+    return runs
+
+
+def parse_columns(columns: str | Mapping[str, str] | None) -> dict[str, str]:
+    """Canonical name -> the table's own name, from "params=N,tokens=D" or from a mapping.
+
+    Raises:
+      ValueError: a piece that is not of the form CANONICAL=NAME, or a name given twice.
+    """
+    if columns is None or not isinstance(columns, str):
+        return dict(columns or {})
+    parsed: dict[str, str] = {}
+    for piece in filter(None, (piece.strip() for piece in columns.split(","))):
+        canonical, equals, own = (part.strip() for part in piece.partition("="))
+        if not (canonical and equals and own) or canonical in parsed:
+            raise ValueError(
+                f"columns: {piece!r} is not of the form CANONICAL=NAME, each once; "
+                "e.g. params=N,tokens=D,loss=loss"
+            )
+        parsed[canonical] = own
+    return parsed
+
+
+def _read(table: str | os.PathLike | pd.DataFrame, source: str) -> pd.DataFrame:
+    if isinstance(table, pd.DataFrame):
+        return table.reset_index(drop=True)
+    try:
+        return pd.read_csv(table)
+    except pd.errors.EmptyDataError:
+        raise ValueError(f"{source} is empty: a header line and one row a run are needed") from None
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ValueError(f"{source} is not a CSV table: {str(error).splitlines()[0]}") from None
+
+
+def _rename(frame: pd.DataFrame, columns: dict[str, str], source: str) -> pd.DataFrame:
+    for own in columns.values():
+        if own not in frame:
+            raise ValueError(f"{source} has no column {own!r}; {_there_are(frame)}")
+    return frame.assign(**{canonical: frame[own] for canonical, own in columns.items()})
+
+
+def _finished_only(runs: Runs) -> Runs:
+    if "status" not in runs.frame:
+        return runs
+    for status in runs.frame["status"].unique():
+        if status != "finished":
+            # A missing status is NaN, the only value that is not equal to itself.
+            keep = (runs.frame["status"] != status) & (status == status)
+            runs = runs._with(keep, f"status is {status}, not finished")
+    return runs
+
+
+def _check_values(runs: Runs, needed: tuple[str, ...]) -> Runs:
+    """Leaves out rows with missing values; refuses values that are not numbers or not positive."""
+    frame = runs.frame.copy()
+    for name in dict.fromkeys((*needed, *(c for c in _POSITIVE if c in frame))):
+        numbers = pd.to_numeric(frame[name], errors="coerce").astype(np.float64)
+        wrong = numbers.isna() & frame[name].notna()
+        if wrong.any() and name in needed:
+            row = wrong.idxmax()
+            raise ValueError(
+                f"{runs.source}, row {row}: {name} is {frame[name][row]!r}, which is not a number"
+            )
+        frame[name] = numbers
+    runs = dataclasses.replace(runs, frame=frame)
+    for name in needed:
+        runs = runs._with(np.isfinite(runs.column(name)), f"no finite value of {name}")
+        values = runs.frame[name]
+        if name in _POSITIVE and (values <= 0).any():
+            row = (values <= 0).idxmax()
+            raise ValueError(f"{runs.source}, row {row}: {name} is {values[row]:g}; it must be positive")
+    return runs
+
+
+def _identities(frame: pd.DataFrame) -> list[str | int]:
+    if "name" in frame and frame["name"].notna().all() and frame["name"].is_unique:
+        return [str(name) for name in frame["name"]]
+    return [int(row) for row in frame.index]
+
+
+def _there_are(frame: pd.DataFrame) -> str:
+    names = [str(name) for name in frame.columns]
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"there are: {shown}"
