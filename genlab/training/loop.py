@@ -329,10 +329,11 @@ class _Run:
     def _outcome(self, status: Status, error: str = "") -> Outcome:
         rate, mfu = self._speed()
         device = self.program.plan.mesh.devices.flat[0]
+        flops = self.program.count_flops(self.state, self.train_batches.stack(0, 1))
         return Outcome(
             status=status, steps=self.step, metrics=self.held_out if status == "finished" else {},
             train_loss=self.curve.last(), curve=tuple(self.curve.points()),
-            flops_per_step=self.program.flops_per_step,
+            flops_per_step=flops,
             seconds=self.seconds_before + time.perf_counter() - self.started,
             compile_seconds=self.program.compile_seconds - self.compiled_before,
             examples_per_second=rate, mfu=mfu, device_kind=device.device_kind,

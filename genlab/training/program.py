@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from genlab.scaling.compute import count_jaxpr
+from genlab.scaling.compute import count_flops, count_jaxpr
 from genlab.training.optimizers import Optimizer
 from genlab.training.plans import Plan
 from genlab.training.step import (
@@ -65,6 +65,14 @@ class Program:
                                ema_decay=self.ema_decay)
         return self._compile("train", scan_steps(step), (state, batches), donate_argnums=0,
                              out_shardings=self.plan.replicated)(state, batches)
+
+    def count_flops(self, state: TrainState, batches: PyTree) -> float:
+        """FLOPs of one step, without compiling it: for a run that resumes when nothing is left to do."""
+        if not self.flops_per_step:
+            step = make_train_step(self.objective, self.optimizer, micro_batches=self.micro_batches,
+                                   ema_decay=self.ema_decay)
+            self.flops_per_step = float(count_flops(scan_steps(step), state, batches).flops)
+        return self.flops_per_step
 
     def evaluate(self, params: PyTree, batches: PyTree) -> dict:
         """Metrics per example of stacked batches: name -> (totals, weights), arrays [steps, examples]."""
