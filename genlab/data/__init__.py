@@ -1,13 +1,17 @@
 """Examples as a pure function of (seed, step): sources, tokenizers, batches."""
 
 from genlab.data.batches import Batches, sequential_batches
-from genlab.data.corpora import Corpus, StandardLibrary
+from genlab.data.byte_pairs import BytePairEncoding
+from genlab.data.corpora import Corpus, StandardLibrary, TextFiles
 from genlab.data.sources import InMemory, Source, Splits, TokenWindows, gather_examples
 from genlab.data.text import Text
+from genlab.data.tfds_text import TfdsText
+from genlab.data.token_files import TokenFiles
 from genlab.data.tokenizers import Bytes, Tokenizer
 
 __all__ = [
     "Batches",
+    "BytePairEncoding",
     "Bytes",
     "Corpus",
     "InMemory",
@@ -15,6 +19,9 @@ __all__ = [
     "Splits",
     "StandardLibrary",
     "Text",
+    "TextFiles",
+    "TfdsText",
+    "TokenFiles",
     "TokenWindows",
     "Tokenizer",
     "gather_examples",

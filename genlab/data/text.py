@@ -1,31 +1,43 @@
 """Text as training data: a corpus, a tokenizer and a sequence length."""
 
-import functools
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-import numpy as np
-
-from genlab.data.corpora import Corpus, Split, StandardLibrary
+from genlab.configuration import ConfigError
+from genlab.data.corpora import Corpus, StandardLibrary
 from genlab.data.sources import Splits, TokenWindows
-from genlab.data.tokenizers import Bytes, Tokenizer
+from genlab.data.streams import token_stream
+from genlab.data.tokenizers import Bytes, Tokenizer, TokenizerConfig
 
 
 @dataclass(frozen=True)
 class Text:
-    """Documents joined by separators and cut into sequences; each token of the corpus is a target once per epoch.
+    """Documents joined by separators, cut into sequences: each token is a target once an epoch.
 
-    Examples are {"tokens": [sequence_length + 1]}: inputs and targets overlap by one token.
+    Examples are {"tokens": [sequence_length + 1]} in the smallest unsigned dtype; inputs are all but
+    the last, targets all but the first.
+
+    Attributes:
+      source: where documents come from.
+      tokenizer: what makes tokens of them.
+      sequence_length: targets in an example.
+      max_tokens: train on so many tokens from the start of the corpus; none for all.
+      max_held_out_tokens: likewise for the held-out text.
     """
 
-    source: Corpus = StandardLibrary()
-    tokenizer: Tokenizer = Bytes()
+    source: Corpus = StandardLibrary()  # noqa: RUF009 - frozen
+    tokenizer: TokenizerConfig = Bytes()  # noqa: RUF009 - frozen
     sequence_length: int = 256
+    max_tokens: int | None = None
+    max_held_out_tokens: int | None = None
 
     def __post_init__(self):
         if self.sequence_length < 1:
-            raise ValueError(f"sequence_length must be at least 1, not {self.sequence_length}")
+            raise ConfigError(f"sequence_length {self.sequence_length} must be at least 1")
+        for name in ("max_tokens", "max_held_out_tokens"):
+            if getattr(self, name) is not None and getattr(self, name) < 2:
+                raise ConfigError(f"{name} {getattr(self, name)} must be at least 2")
 
     @property
     def vocab_size(self) -> int:
@@ -38,49 +50,31 @@ class Text:
         return self.sequence_length
 
     def load(self) -> Splits:
-        """The corpus as sources; loaded once per process, whatever the sequence length."""
-        streams = {split: _stream(self.source, self.tokenizer, split) for split in ("train", "held_out")}
-        windows = {split: TokenWindows(s.tokens, self.sequence_length) for split, s in streams.items()}
+        """The corpus as examples; it is read once per process, whatever the sequence length."""
+        tokenizer = self.tokenizer.prepare(self.source)
+        streams = {
+            "train": token_stream(self.source, self.tokenizer, "train", self.max_tokens),
+            "held_out": token_stream(
+                self.source, self.tokenizer, "held_out", self.max_held_out_tokens
+            ),
+        }
+        windows = {name: TokenWindows(s.tokens, self.sequence_length) for name, s in streams.items()}
         hashes = "".join(stream.sha256 for stream in streams.values())
         description = {
+            "data_hash": hashlib.sha256(hashes.encode()).hexdigest(),
             "source": type(self.source).__name__,
             "tokenizer": type(self.tokenizer).__name__,
-            "data_hash": hashlib.sha256(hashes.encode()).hexdigest(),
             "vocab_size": self.vocab_size,
+            "sequence_length": self.sequence_length,
             **self.source.describe(),
         }
-        for split, stream in streams.items():
-            description |= {f"{split}_{name}": value for name, value in stream.describe().items()}
-            description[f"{split}_examples"] = len(windows[split])
-        return Splits(**windows, description=description)
+        for name, stream in streams.items():
+            facts = stream.facts() | {"examples": len(windows[name])}
+            description |= {f"{name}_{key}": value for key, value in facts.items()}
+        return Splits(**windows, description=description, files=tokenizer.files())
 
-
-@dataclass(frozen=True)
-class _TokenStream:
-    """A split's tokens [N], separator first, between documents and last; the counts are of the text in it."""
-
-    tokens: np.ndarray
-    documents: int
-    text_bytes: int
-    sha256: str
-
-    def describe(self) -> dict[str, Any]:
-        tokens = len(self.tokens) - 1  # the first separator is never a target
-        return {
-            "documents": self.documents,
-            "bytes": self.text_bytes,
-            "tokens": tokens,
-            "bytes_per_token": self.text_bytes / tokens,
-        }
-
-
-@functools.lru_cache(maxsize=8)
-def _stream(source: Corpus, tokenizer: Tokenizer, split: Split) -> _TokenStream:
-    """Tokenise a split into memory."""
-    documents = list(source.documents(split))
-    pieces = [separator := np.array([tokenizer.separator], np.uint8)]
-    for tokens in tokenizer.encode_documents(documents):
-        pieces += [tokens, separator]
-    stream = np.concatenate(pieces)
-    text_bytes = sum(map(len, documents))
-    return _TokenStream(stream, len(documents), text_bytes, hashlib.sha256(stream).hexdigest())
+    def load_tokenizer(self, folder: Path | None = None) -> Tokenizer:
+        """The tokenizer ready for use: from a finished run's data folder, or from the corpus."""
+        if folder is None:
+            return self.tokenizer.prepare(self.source)
+        return self.tokenizer.restore(folder)
