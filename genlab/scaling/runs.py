@@ -67,18 +67,24 @@ class Runs:
 
     @property
     def _role(self) -> pd.Series:
-        no_role = pd.Series("grid", index=self.frame.index)
-        return self.frame["role"] if "role" in self.frame else no_role
+        return self.frame.get("role", pd.Series("grid", index=self.frame.index))
+
+    def has(self, name: str) -> bool:
+        """Whether `column(name)` has something to return."""
+        if name in self.frame and self.frame[name].notna().any():
+            return True
+        return name == "flops" and {"params", "tokens"} <= set(self.frame)
 
     def column(self, name: str) -> np.ndarray:
-        """A column as float64, [rows]; `flops` falls back on 6 params tokens where it is missing.
+        """A column as float64, [rows]; `flops` is 6 params tokens in a table that does not have it.
 
         Raises:
           ValueError: there is no such column.
         """
-        if name in self.frame:
-            return self.frame[name].to_numpy(dtype=np.float64)
-        if name == "flops" and {"params", "tokens"} <= set(self.frame):
+        by_rule = name == "flops" and {"params", "tokens"} <= set(self.frame)
+        if name in self.frame and not (by_rule and self.frame[name].isna().all()):
+            return pd.to_numeric(self.frame[name], errors="coerce").to_numpy(dtype=np.float64)
+        if by_rule:
             return FLOPS_PER_PARAM_TOKEN * self.column("params") * self.column("tokens")
         raise ValueError(f"{self.source} has no column {name!r}; {_there_are(self.frame)}")
 
@@ -105,7 +111,7 @@ class Runs:
             raise ValueError(f"{problem}; {_there_are(self.frame)}") from None
         if isinstance(found, bool | np.bool_):
             return np.full(len(self.frame), bool(found))
-        if getattr(found, "dtype", None) != bool or len(found) != len(self.frame):
+        if np.shape(found) != (len(self.frame),) or not pd.api.types.is_bool_dtype(found):
             raise ValueError(f"the expression {expression!r} is not true or false for each row")
         return np.asarray(found)
 
@@ -120,6 +126,32 @@ class Runs:
             which = "every row" if held.all() else "no row"
             raise ValueError(f"the expression {expression!r} matches {which} of {self.source}")
         return self._with(~held, "held out"), self._with(held)
+
+    def require(self, names: tuple[str, ...]) -> "Runs":
+        """The rows with a finite value in each of these columns; the others are left out.
+
+        Raises:
+          ValueError: a missing column, a value that is not a number, or one that is not positive
+            where only positive ones have a meaning.
+        """
+        frame = self.frame.copy()
+        for name in names:
+            frame[name] = numbers = self.column(name)
+            given = self.frame[name].notna() if name in self.frame else False
+            wrong = np.isnan(numbers) & given
+            if np.any(wrong):
+                row = wrong.idxmax()
+                what = f"{name} is {self.frame[name][row]!r}, which is not a number"
+                raise ValueError(f"{self.source}, row {row}: {what}")
+        runs = dataclasses.replace(self, frame=frame)
+        for name in names:
+            runs = runs._with(np.isfinite(runs.column(name)), f"no finite value of {name}")
+            values = runs.frame[name]
+            if name in _POSITIVE and (values <= 0).any():
+                row = (values <= 0).idxmax()
+                what = f"{name} is {values[row]:g}; it must be positive"
+                raise ValueError(f"{self.source}, row {row}: {what}")
+        return runs
 
     def take(self, positions: np.ndarray) -> "Runs":
         """The rows at these positions (a bool mask or integers), with nothing noted as left out."""
@@ -165,7 +197,7 @@ def read_runs(
     runs = Runs(frame, (), source)
     if where:
         runs = runs.where(where)
-    runs = _check_values(_finished_only(runs), needed)
+    runs = _finished_only(runs).require(needed)
     if not len(runs):
         why = f" (first reason: {runs.left_out[0].reason})" if runs.left_out else ""
         raise ValueError(f"{source} has no usable row{why}")
@@ -213,33 +245,11 @@ def _rename(frame: pd.DataFrame, columns: dict[str, str], source: str) -> pd.Dat
 def _finished_only(runs: Runs) -> Runs:
     if "status" not in runs.frame:
         return runs
-    for status in runs.frame["status"].unique():
+    statuses = runs.frame["status"].fillna("missing")
+    for status in statuses.unique():
         if status != "finished":
-            # A missing status is NaN, the only value that is not equal to itself.
-            keep = (runs.frame["status"] != status) & (status == status)
+            keep = statuses[runs.frame.index] != status
             runs = runs._with(keep, f"status is {status}, not finished")
-    return runs
-
-
-def _check_values(runs: Runs, needed: tuple[str, ...]) -> Runs:
-    """Leaves out rows with missing values; refuses values that are not numbers or not positive."""
-    frame = runs.frame.copy()
-    for name in dict.fromkeys((*needed, *(c for c in _POSITIVE if c in frame))):
-        numbers = pd.to_numeric(frame[name], errors="coerce").astype(np.float64)
-        wrong = numbers.isna() & frame[name].notna()
-        if wrong.any() and name in needed:
-            row = wrong.idxmax()
-            raise ValueError(
-                f"{runs.source}, row {row}: {name} is {frame[name][row]!r}, which is not a number"
-            )
-        frame[name] = numbers
-    runs = dataclasses.replace(runs, frame=frame)
-    for name in needed:
-        runs = runs._with(np.isfinite(runs.column(name)), f"no finite value of {name}")
-        values = runs.frame[name]
-        if name in _POSITIVE and (values <= 0).any():
-            row = (values <= 0).idxmax()
-            raise ValueError(f"{runs.source}, row {row}: {name} is {values[row]:g}; it must be positive")
     return runs
 
 

@@ -1,0 +1,179 @@
+"""Fits a law to a table of runs: many starts, second-order steps, a certificate, a bootstrap.
+
+The objective is the sum over rows of Huber_delta(log predicted - log measured), delta 1e-3, as Hoffmann
+et al. 2022 (section 3.3) define it and Besiroglu et al. 2024 (arXiv 2404.10102) found it needs to be
+minimised. The certificate of a fit holds:
+
+  converged               a full Newton step would lower the objective by less than 1e-13 of itself
+  gradient_norm           largest entry of the gradient, in the logarithms of the log parameters
+  newton_decrement        by how much a Newton step would lower the objective
+  condition_number        of the Hessian there
+  starts                  how many starting points were followed to the end
+  share_of_starts         the share that reached this minimum, to 1e-6 of the objective
+  at_bound                parameters that ended at a bound
+  distance_from_start     how far the winning start moved, in those coordinates
+  resamples, resamples_converged   of the bootstrap; none is dropped
+"""
+
+from typing import Any
+
+import numpy as np
+
+from genlab.scaling.bootstrap import bootstrap
+from genlab.scaling.cost import Cost
+from genlab.scaling.diagnostics import fit_warnings
+from genlab.scaling.fitted import Fit
+from genlab.scaling.law import Law
+from genlab.scaling.laws import get_law
+from genlab.scaling.minimize import SAME_MINIMUM, Minima, Table, follow, polish
+from genlab.scaling.runs import Runs
+from genlab.scaling.starts import starting_points
+
+HUBER_DELTA = 1e-3
+
+
+def fit_law(
+    law: str | Law,
+    runs: Runs,
+    delta: float = HUBER_DELTA,
+    starts: int = 64,
+    resamples: int = 1000,
+    seed: int = 0,
+    cost: Cost | None = None,
+) -> Fit:
+    """Fits a law to every run of a table.
+
+    Args:
+      law: a law or its name.
+      runs: the table; take the runs that should be fitted first (`runs.grid`, `runs.where(...)`).
+      delta: Huber threshold on the log residual.
+      starts: starting points, all of them followed to a minimum.
+      resamples: bootstrap resamples of the rows, all of them refitted; 0 for none.
+      seed: of the starting points and resamples.
+      cost: what a run costs, for allocations; by default what the table's FLOPs say.
+
+    Raises:
+      ValueError: no such law, a missing column, fewer rows than parameters (one more is needed), one
+        single value of an input or of the loss, or no start that led anywhere.
+    """
+    law = get_law(law)
+    runs = usable_rows(law, runs)
+    table = table_of(law, runs)
+    check_identifiable(law, runs)
+    every_row = np.ones((1, len(table)))
+    points = starting_points(law, table, starts, seed)
+    found = follow(law, table, points, np.repeat(every_row, starts, axis=0), delta)
+    if not np.isfinite(found.objective).any():
+        raise ValueError(f"{law.name} cannot be fitted to {runs.source}: no start gave a finite loss")
+    best = int(np.nanargmin(found.objective))
+    minimum = polish(law, table, found.take(best), every_row, delta)
+    certificate = _certificate(law, found, minimum, points[best])
+    samples = np.zeros((0, len(law.parameters)))
+    if resamples:
+        others = _other_minima(found, best)
+        refits = bootstrap(law, table, np.vstack([minimum.coordinates, others]), resamples, delta, seed)
+        samples = law.values(refits.coordinates)
+        certificate["resamples"] = resamples
+        certificate["resamples_converged"] = int(refits.converged.sum())
+    values = law.values(minimum.coordinates[0])
+    predicted = law.predict(values, **{name: runs.column(name) for name in law.inputs})
+    fit = Fit(
+        law=law,
+        parameters=law.named(values),
+        objective=float(minimum.objective[0]),
+        delta=delta,
+        samples=samples,
+        residuals=np.log(runs.column(law.response) / predicted),
+        rows_used=runs.names,
+        rows_left_out=list(runs.left_out),
+        certificate=certificate,
+        warnings=[],
+        ranges=_ranges(law, runs),
+        cost=cost or (Cost.of(runs) if {"params", "tokens"} <= set(law.inputs) else Cost()),
+    )
+    fit.warnings.extend(fit_warnings(fit, runs))
+    return fit
+
+
+def usable_rows(law: Law, runs: Runs) -> Runs:
+    """The rows that have everything the law reads; the others are noted as left out.
+
+    Raises:
+      ValueError: a missing column, or a value that is not positive.
+    """
+    return runs.require((*law.inputs, law.response))
+
+
+def table_of(law: Law, runs: Runs) -> Table:
+    """Logarithms of the columns a law reads."""
+    inputs = np.stack([np.log(runs.column(name)) for name in law.inputs])
+    return Table(inputs, np.log(runs.column(law.response)))
+
+
+def check_identifiable(law: Law, runs: Runs) -> None:
+    """Refuses tables that cannot say anything about a law.
+
+    Raises:
+      ValueError: as for `fit_law`.
+    """
+    count = len(law.parameters)
+    if len(runs) <= count:
+        raise ValueError(
+            f"{law.name} has {count} parameters and {runs.source} only {len(runs)} usable rows; "
+            f"at least {count + 1} are needed"
+        )
+    for name in (*law.inputs, law.response):
+        values = runs.column(name)
+        if np.ptp(values) <= 1e-12 * np.abs(values).max():
+            raise ValueError(
+                f"all {len(runs)} rows of {runs.source} have the same {name} ({values[0]:g}): "
+                f"{law.name} cannot be fitted"
+            )
+
+
+def _other_minima(found: Minima, best: int) -> np.ndarray:
+    """Up to three further local minima with at most 1.5 times the objective: a resample may prefer one."""
+    order = np.argsort(found.objective)
+    others = [found.objective[best]]
+    points = []
+    for i in order[found.converged[order]]:
+        value = found.objective[i]
+        if value > 1.5 * others[0] or len(points) == 3:
+            break
+        if value > others[-1] * (1 + 1e-4):
+            others.append(value)
+            points.append(found.coordinates[i])
+    return np.array(points).reshape(-1, found.coordinates.shape[1])
+
+
+def _certificate(law: Law, found: Minima, minimum: Minima, origin: np.ndarray) -> dict[str, Any]:
+    at, lowest = minimum.coordinates[0], float(minimum.objective[0])
+    gradient, hessian = minimum.gradient[0], minimum.hessian[0]
+    lower, upper = law.bounds
+    at_bound = [
+        name for name, low, high in zip(law.parameter_names, at <= lower, at >= upper, strict=True)
+        if low or high
+    ]  # fmt: skip
+    free = ~((at <= lower) | (at >= upper))
+    eigenvalues = np.linalg.eigvalsh(hessian[np.ix_(free, free)]) if free.any() else np.ones(1)
+    curvature = np.maximum(np.abs(eigenvalues), 1e-300)
+    step = np.linalg.lstsq(hessian[np.ix_(free, free)], gradient[free], rcond=None)[0]
+    reached = found.objective <= lowest * (1 + SAME_MINIMUM) + 1e-28 * len(found.objective)
+    return {
+        "converged": bool(minimum.converged[0]) and bool(eigenvalues.min() > 0),
+        "gradient_norm": float(np.abs(gradient).max()),
+        "newton_decrement": float(0.5 * abs(gradient[free] @ step)),
+        "condition_number": float(curvature.max() / curvature.min()),
+        "starts": len(found.objective),
+        "share_of_starts": float(np.mean(reached)),
+        "at_bound": at_bound,
+        "distance_from_start": float(np.linalg.norm(at - origin)),
+        "resamples": 0,
+        "resamples_converged": 0,
+    }
+
+
+def _ranges(law: Law, runs: Runs) -> dict[str, tuple[float, float]]:
+    names = [*law.inputs, *(["flops"] if runs.has("flops") and "flops" not in law.inputs else [])]
+    columns = {name: runs.column(name) for name in names}
+    return {name: (float(np.nanmin(v)), float(np.nanmax(v))) for name, v in columns.items()}
