@@ -1,0 +1,155 @@
+"""One run from its config to its record: what worker processes, `launch.train` and tests call."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from genlab import experiment as experiments
+from genlab.configuration import ConfigError, config_hash, differences, from_json, to_json
+from genlab.sweeps.executors import Task, error_line
+from genlab.sweeps.files import write_atomically, writer_lock
+from genlab.sweeps.record import RunRecord, read_record, write_record
+from genlab.sweeps.schedule import Job
+from genlab.sweeps.sweep import PlannedRun
+from genlab.training.loop import Progress
+from genlab.training.program import count_parameters, enable_compilation_cache
+
+# A killed sweep's workers die with it, but may take a moment to let go of their folders.
+_LOCK_SECONDS = 10.0
+# Seconds a token grow with parameters**0.8: GPTs of 12 thousand to 5 million parameters on a CPU core.
+_COST_EXPONENT = 0.8
+
+
+def run_one(
+    run: PlannedRun,
+    folder: Path,
+    *,
+    attempt: int = 1,
+    listeners: Sequence[Callable[[Progress], None]] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> RunRecord:
+    """Runs an experiment in its folder, from where it was left, and leaves `record.json` there.
+
+    A run that has ended already is not run again.
+
+    Args:
+      run: the experiment and its place in a sweep; `single_run` makes one for an experiment alone.
+      folder: of this run; made if it is not there.
+      attempt: how often it will have been tried then.
+      listeners: called with the loop's `Progress`.
+      should_stop: when it says so, the run writes a checkpoint and its record says "preempted".
+
+    Raises:
+      ConfigError: the experiment cannot run; the folder holds another one, or another process writes there.
+      Exception: whatever training raises; the record then says "failed".
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with writer_lock(folder, _LOCK_SECONDS):
+        claim(run.experiment, folder)
+        before = read_record(folder)
+        if before and before.ended and before.config_hash == run.config_hash:
+            return before
+        started = _now()
+        record = RunRecord(**run.identity(), attempts=attempt, started_at=started)
+        with _failure_recorded(record, folder):
+            result = experiments.run(run.experiment, folder, listeners, should_stop)
+        record = completed(record, result, run.experiment)
+        write_record(record, folder)
+        return record
+
+
+def run_task(task: Task, report: Callable[[dict[str, Any]], None], should_stop: Callable[[], bool]) -> None:
+    """`run_one` for executors (`executors.RunTask`)."""
+    enable_compilation_cache()
+    tokens = task.run.experiment.data.tokens_per_example or 1
+
+    def listener(progress: Progress) -> None:
+        report({"step": progress.step, "steps": progress.steps, "loss": progress.metrics["loss"],
+                "tokens_per_second": progress.examples_per_second * tokens, "mfu": progress.mfu})
+
+    run_one(task.run, task.folder, attempt=task.attempt, listeners=(listener,), should_stop=should_stop)
+
+
+def single_run(experiment: Any, folder: Path) -> PlannedRun:
+    """An experiment that belongs to no sweep; called as its folder where it has no name."""
+    name = experiment.name or folder.resolve().name
+    return PlannedRun(name, "grid", experiment, config_hash(experiment))
+
+
+def claim(experiment: Any, folder: Path) -> None:
+    """Makes the folder this experiment's, or checks that it is.
+
+    Raises:
+      ConfigError: it holds another experiment; the message names the first difference.
+    """
+    path = folder / "config.json"
+    if not path.exists():
+        write_atomically(path, json.dumps(to_json(experiment), indent=1) + "\n")
+        return
+    try:
+        # By way of the config, so that fields which the saved one lacks take their defaults.
+        saved = to_json(from_json(json.loads(path.read_text())))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is no JSON ({error}); give another folder") from error
+    difference = next(differences(saved, to_json(experiment)), None)
+    if difference:
+        raise ConfigError(f"{folder} holds another experiment ({difference}); give another folder")
+
+
+def completed(record: RunRecord, result: experiments.Result, experiment: Any) -> RunRecord:
+    """The record of a run that came to an end: `record` says who it was, `result` how it went."""
+    outcome = result.outcome
+    further = dict(outcome.metrics)
+    loss = further.pop("loss", None)
+    metrics = {name: estimate.mean for name, estimate in further.items()}
+    metrics |= {f"{name}_se": estimate.standard_error for name, estimate in further.items()}
+    tokens_per_example = experiment.data.tokens_per_example or 1
+    return dataclasses.replace(
+        record, params=result.params, params_non_embedding=result.params_non_embedding,
+        steps=outcome.steps, examples=result.examples, tokens=result.tokens,
+        unique_tokens=result.unique_tokens, epochs=result.epochs, flops=result.flops,
+        flops_convention=experiments.FLOPS_CONVENTION,
+        loss=loss and loss.mean, loss_se=loss and loss.standard_error, train_loss=outcome.train_loss,
+        metrics=metrics, status=outcome.status, error=outcome.error, device_kind=outcome.device_kind,
+        device_count=outcome.device_count, process_count=jax.process_count(), seconds=outcome.seconds,
+        compile_seconds=outcome.compile_seconds, mfu=outcome.mfu,
+        tokens_per_second=outcome.examples_per_second * tokens_per_example,
+        data_hash=result.data.get("data_hash", ""), finished_at=_now(), curve=outcome.curve,
+    )
+
+
+def job(run: PlannedRun) -> Job:
+    """What scheduling must know of a run: its length from its size and data, and what it compiles."""
+    experiment = run.experiment
+    training, objective = experiment.training, experiment.objective
+    params = _parameters(objective)
+    tokens = training.steps * training.batch_size * (experiment.data.tokens_per_example or 1)
+    return Job(run.name, cost=tokens * params**_COST_EXPONENT, params=params, tokens=tokens,
+               shape=(objective, training.batch_size, training.micro_batches, training.steps_per_dispatch))
+
+
+@functools.cache
+def _parameters(objective: Any) -> int:
+    return count_parameters(objective)["params"]
+
+
+@contextlib.contextmanager
+def _failure_recorded(record: RunRecord, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        failed = dataclasses.replace(record, status="failed", error=error_line(error), finished_at=_now())
+        with contextlib.suppress(OSError):  # On a full disk the error itself is what matters.
+            write_record(failed, folder)
+        raise
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
