@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from genlab.configuration import ConfigError
 from genlab.models.gpt import GPT
 from genlab.objectives.metric import Metric
+from genlab.scaling.conventions import CONVENTIONS, DecoderShape
 
 
 def cross_entropy(logits, targets):
@@ -63,6 +64,19 @@ class NextToken:
         """Returns the shapes of a batch; `sequence_length` is the model's context_length by default."""
         T = sequence_length or self.model.context_length
         return {"tokens": jax.ShapeDtypeStruct((batch_size, T + 1), jnp.int32)}
+
+    def flops_conventions(self, sequence_length: int | None = None) -> dict[str, float]:
+        """Returns training FLOPs per token under each textbook convention (genlab/scaling/conventions.py)."""
+        stack = self.model.stack_config()
+        tree = jax.eval_shape(self.init, jax.random.key(0))
+        sizes = {path[0].key: leaf.size for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+                 if path[0].key in self.embedding_parameters}
+        params = sum(leaf.size for leaf in jax.tree.leaves(tree))
+        shape = DecoderShape(
+            params=params, params_non_embedding=params - sum(sizes.values()), depth=stack.depth,
+            width=stack.width, sequence_length=sequence_length or self.model.context_length,
+            vocab_size=self.model.vocab_size, num_heads=stack.num_heads, mlp_width=stack.mlp_width)
+        return {name: convention(shape) for name, convention in CONVENTIONS.items()}
 
     def init(self, key) -> dict:
         """Returns fresh parameters (float32); call it under jit, eagerly it takes seconds."""

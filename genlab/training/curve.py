@@ -31,7 +31,7 @@ class LearningCurve:
         """(mean step of the bin, mean loss) of every bin that has begun."""
         used = np.flatnonzero(self.weights > 0)
         means = self.totals[used] / self.weights[used]
-        return [(int(round(s)), float(m)) for s, m in zip(self.steps[used] / self.counts[used], means, strict=True)]
+        return [(round(s), float(m)) for s, m in zip(self.steps[used] / self.counts[used], means, strict=True)]
 
     def last(self) -> float | None:
         """Mean loss of the newest full bin, or of what there is of it."""

@@ -133,12 +133,21 @@ class Muon(Optimizer):
 
     def rule(self, learning_rate, weight_decay):
         """See `Optimizer.rule`."""
-        return contrib.muon(
-            learning_rate, beta=self.momentum, ns_steps=self.newton_schulz_steps,
-            weight_decay=weight_decay, weight_decay_mask=decay_mask, adam_b1=self.beta1,
-            adam_b2=self.beta2, adam_weight_decay=weight_decay, consistent_rms=self.consistent_rms,
-            muon_weight_dimension_numbers=_muon_dimensions,
-        )
+        # Not contrib.muon whole: its Adam half takes Nesterov steps and ignores the mask of the decay.
+        matrices = optax.chain(
+            contrib.scale_by_muon(ns_steps=self.newton_schulz_steps, beta=self.momentum,
+                                  weight_dimension_numbers=_muon_dimensions),
+            optax.stateless(lambda updates, _: jax.tree.map(self._scale_by_shape, updates)))
+        rest = optax.scale_by_adam(self.beta1, self.beta2)
+        return optax.chain(optax.partition({"matrix": matrices, "rest": rest}, _muon_labels),
+                           optax.add_decayed_weights(weight_decay, decay_mask),
+                           optax.scale_by_learning_rate(learning_rate))
+
+    def _scale_by_shape(self, update):
+        fan_in, fan_out = update.shape[-2:]
+        if self.consistent_rms is None:
+            return update * max(1.0, fan_out / fan_in) ** 0.5
+        return update * max(fan_in, fan_out) ** 0.5 * self.consistent_rms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,13 +191,16 @@ def decay_mask(params: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(lambda path, _: _name(path[-1]) not in _UNDECAYED, params)
 
 
-def _muon_dimensions(params: PyTree) -> PyTree:
-    def dimensions(path, leaf):
-        if _name(path[-1]) != "kernel" or leaf.ndim < 2 or any("head" == _name(k) for k in path):
-            return None
-        return contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
+def _muon_labels(params: PyTree) -> PyTree:
+    def label(path, leaf):
+        in_head = any(_name(key) == "head" for key in path)
+        return "matrix" if _name(path[-1]) == "kernel" and leaf.ndim >= 2 and not in_head else "rest"
 
-    return jax.tree_util.tree_map_with_path(dimensions, params)
+    return jax.tree_util.tree_map_with_path(label, params)
+
+
+def _muon_dimensions(params: PyTree) -> PyTree:
+    return jax.tree.map(lambda _: contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1), params)
 
 
 def _name(key: Any) -> str:

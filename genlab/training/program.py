@@ -14,7 +14,11 @@ from genlab.scaling.compute import count_flops, count_jaxpr
 from genlab.training.optimizers import Optimizer
 from genlab.training.plans import Plan
 from genlab.training.step import (
-    TrainState, initial_state, make_evaluation_step, make_train_step, scan_steps,
+    TrainState,
+    initial_state,
+    make_evaluation_step,
+    make_train_step,
+    scan_steps,
 )
 
 PyTree = Any

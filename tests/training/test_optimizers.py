@@ -1,0 +1,98 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from genlab.configuration import ConfigError
+from genlab.training.optimizers import SGD, Adafactor, AdamW, Lion, Muon, decay_mask, initial_optimizer_state
+
+OPTIMIZERS = [AdamW(), Lion(), Muon(), SGD(), Adafactor()]
+
+
+def update(optimizer, params, gradient, learning_rate=0.1, weight_decay=0.0):
+    transform = optimizer.transform(jnp.float32(learning_rate), jnp.float32(weight_decay))
+    updates, _ = transform.update(gradient, initial_optimizer_state(optimizer, params), params)
+    return updates
+
+
+def layer(seed=0):
+    keys = jax.random.split(jax.random.key(seed))
+    return {"layer": {"kernel": jax.random.normal(keys[0], (4, 6)), "bias": jnp.ones(6)},
+            "norm": {"scale": jnp.ones(4)}, "token_embedding": jax.random.normal(keys[1], (5, 4))}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: type(o).__name__)
+def test_descends_a_quadratic(optimizer):
+    """Every optimizer lowers |params|^2 a thousandfold with a decaying learning rate, all numbers traced."""
+    params = layer()
+    h = {name: jnp.float32(v) for name, v in optimizer.hyperparameters(300).items()} | {
+        "learning_rate": jnp.float32(0.1)}
+
+    @jax.jit
+    def step(carry, t):
+        params, state = carry
+        gradient = jax.tree.map(lambda p: 2 * p, params)
+        transform = optimizer.transform(optimizer.learning_rate_at(t, h), h["weight_decay"])
+        updates, state = transform.update(gradient, state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    start = optax.global_norm(params)
+    (params, _), _ = jax.lax.scan(step, (params, initial_optimizer_state(optimizer, params)), jnp.arange(300))
+    assert optax.global_norm(params) ** 2 < 1e-3 * start**2
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: type(o).__name__)
+def test_weight_decay_shrinks_kernels_and_spares_biases_and_scales(optimizer):
+    params = layer()
+    gradient = jax.tree.map(jnp.ones_like, params)
+    plain = update(optimizer, params, gradient)
+    decayed = update(optimizer, params, gradient, weight_decay=0.5)
+    difference = jax.tree.map(lambda a, b: a - b, decayed, plain)
+    for got, param in ((difference["layer"]["kernel"], params["layer"]["kernel"]),
+                       (difference["token_embedding"], params["token_embedding"])):
+        np.testing.assert_allclose(got, -0.05 * param, rtol=1e-3, atol=1e-6)
+    assert np.abs(difference["layer"]["bias"]).max() == 0
+    assert np.abs(difference["norm"]["scale"]).max() == 0
+
+
+def test_adamw_first_update_by_hand():
+    """After bias correction the first update is -rate * g / (|g| + eps): Kingma & Ba 2014, algorithm 1."""
+    params = {"kernel": jnp.array([1.0, -2.0])}
+    gradient = {"kernel": jnp.array([0.3, -0.004])}
+    got = update(AdamW(clip_norm=None), params, gradient)["kernel"]
+    np.testing.assert_allclose(got, -0.1 * np.sign(gradient["kernel"]), rtol=1e-5)
+
+
+def test_clipping_scales_to_the_norm():
+    params = {"kernel": jnp.zeros(2)}
+    got = update(SGD(momentum=0.0, clip_norm=1.0), params, {"kernel": jnp.array([3.0, 4.0])})["kernel"]
+    np.testing.assert_allclose(got, [-0.06, -0.08], rtol=1e-6)
+
+
+def test_muon_orthogonalises_kernels_only():
+    params = layer()
+    gradient = layer(seed=1)
+    got = update(Muon(consistent_rms=None, clip_norm=None), params, gradient, learning_rate=1.0)
+    singular = np.linalg.svd(got["layer"]["kernel"], compute_uv=False)
+    assert singular.min() > 0.5 and singular.max() < 1.5
+    np.testing.assert_allclose(np.abs(got["token_embedding"]), 1.0, rtol=1e-3)
+
+
+def test_decay_mask_goes_by_name():
+    assert decay_mask(layer()) == {"layer": {"kernel": True, "bias": False}, "norm": {"scale": False},
+                                   "token_embedding": True}
+
+
+def test_hyperparameters_are_matched_to_the_length():
+    h = AdamW(warmup_steps=20, warmup_fraction=0.05).hyperparameters(1000)
+    assert (h["warmup_steps"], h["total_steps"]) == (50, 1000)
+    assert AdamW(warmup_steps=20).hyperparameters(10)["warmup_steps"] == 10
+    assert AdamW(learning_rate=1.0).without_hyperparameters() == AdamW(learning_rate=2.0).without_hyperparameters()
+
+
+def test_refuses_numbers_out_of_range():
+    with pytest.raises(ConfigError, match=r"optimizer.warmup_fraction=1.5 .* \[0, 1\]"):
+        AdamW(warmup_fraction=1.5)
+    with pytest.raises(ConfigError, match="negative"):
+        AdamW(learning_rate=-1.0)
