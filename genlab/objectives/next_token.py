@@ -5,8 +5,10 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genlab.configuration import ConfigError
+from genlab.models import generation
 from genlab.models.gpt import GPT
 from genlab.objectives.metric import Metric
 from genlab.scaling.conventions import CONVENTIONS, DecoderShape
@@ -110,3 +112,7 @@ class NextToken:
         if not train:
             metrics["accuracy"] = metric(jnp.argmax(logits_BTV, axis=-1) == targets_BT)
         return loss, metrics
+
+    def generate(self, params, prompts, **settings) -> list[np.ndarray]:
+        """Returns the tokens that follow each prompt; settings and errors as in models.generation.generate."""
+        return generation.generate(self.model, params, prompts, **settings)
