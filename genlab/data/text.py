@@ -26,8 +26,8 @@ class Text:
       max_held_out_tokens: likewise for the held-out text.
     """
 
-    source: Corpus = StandardLibrary()  # noqa: RUF009 - frozen
-    tokenizer: TokenizerConfig = Bytes()  # noqa: RUF009 - frozen
+    source: Corpus = StandardLibrary()
+    tokenizer: TokenizerConfig = Bytes()
     sequence_length: int = 256
     max_tokens: int | None = None
     max_held_out_tokens: int | None = None
