@@ -102,10 +102,11 @@ def load_config(text: str, function: str = "get_config", override_with: bool = T
     return apply_overrides(config) if override_with else config
 
 
-def apply_overrides(config: Any) -> Any:
-    """A config with the command line's --config.FIELD=VALUE in it."""
+def apply_overrides(config: Any, only: Callable[[str], bool] = lambda field: True) -> Any:
+    """A config with the command line's --config.FIELD=VALUE in it; `only` chooses by the first field's name."""
     for name, value in _overrides:
-        config = override(config, name, value)
+        if only(name.partition(".")[0]):
+            config = override(config, name, value)
     return config
 
 

@@ -4,6 +4,7 @@ On 2 cores two pinned single-thread processes do 1.3 to 2.1 times the work of on
 (GPTs of width 16 to 128), because small steps leave the second thread waiting.
 """
 
+import contextlib
 import json
 import os
 import selectors
@@ -18,10 +19,9 @@ from typing import Any
 
 from genlab.configuration import to_json
 from genlab.sweeps.executors import Event, Task
+from genlab.sweeps.placement import cores_of_worker, worker_environment
 
 RUN_TASK = "genlab.sweeps.run:run_task"
-
-_MEGABYTE = 2**20
 
 
 @dataclass
@@ -155,16 +155,14 @@ def _ending(code: int) -> str:
 
 
 def _close_quietly(file) -> None:
-    try:
+    with contextlib.suppress(BrokenPipeError):
         file.close()
-    except BrokenPipeError:
-        pass
 
 
 def _start_worker(slot: int, slots: int, run_task: str, import_from: Sequence[Path]) -> _Worker:
     read_end, write_end = os.pipe()
     cores = cores_of_worker(slot, slots)
-    environment = worker_environment(len(cores))
+    environment = worker_environment(slot, slots)
     folders = [*map(str, import_from), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
     process = subprocess.Popen(
@@ -186,28 +184,3 @@ def _has_descriptor(stream) -> bool:
         return stream.fileno() >= 0
     except (OSError, AttributeError, ValueError):
         return False
-
-
-def available_cores() -> list[int]:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def cores_of_worker(slot: int, slots: int) -> list[int]:
-    """The cores of one of `slots` workers: an equal share, none in two shares while there are enough."""
-    cores = available_cores()
-    share = max(1, len(cores) // slots)
-    first = slot * share % len(cores)
-    return cores[first:first + share]
-
-
-def worker_environment(cores: int) -> dict[str, str]:
-    """The environment of a worker process with so many cores."""
-    environment = dict(os.environ)
-    if cores == 1:
-        flags = environment.get("XLA_FLAGS", "")
-        environment["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
-        environment |= {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    return environment

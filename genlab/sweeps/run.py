@@ -13,11 +13,12 @@ import jax
 
 from genlab import experiment as experiments
 from genlab.configuration import ConfigError, config_hash, differences, from_json, to_json
+from genlab.data.batches import Batches
 from genlab.sweeps.executors import Task, error_line
 from genlab.sweeps.files import write_atomically, writer_lock
 from genlab.sweeps.record import RunRecord, read_record, write_record
 from genlab.sweeps.schedule import Job
-from genlab.sweeps.sweep import PlannedRun
+from genlab.sweeps.sweep import PlannedRun, Sweep
 from genlab.training.loop import Progress
 from genlab.training.program import count_parameters, enable_compilation_cache
 
@@ -133,6 +134,21 @@ def job(run: PlannedRun) -> Job:
     tokens = training.steps * training.batch_size * (experiment.data.tokens_per_example or 1)
     return Job(run.name, cost=tokens * params**_COST_EXPONENT, params=params, tokens=tokens,
                shape=(objective, training.batch_size, training.micro_batches, training.steps_per_dispatch))
+
+
+def check_data(sweep: Sweep) -> None:
+    """Loads the data of every run once, which also fills caches on disk before the workers need them.
+
+    Raises:
+      ValueError: text that is not there or empty, a batch larger than the data; by the run's name.
+    """
+    for run in sweep.runs():
+        experiment = run.experiment
+        try:
+            splits = experiments.load_splits(experiment.data)
+            Batches(splits.train, experiment.training.batch_size, experiment.seed)
+        except ValueError as error:
+            raise ConfigError(f"run {run.name}: {error}") from error
 
 
 @functools.cache

@@ -80,15 +80,15 @@ class Sweep:
     def runs(self) -> tuple[PlannedRun, ...]:
         """The planned runs in the sweep's order: the grid, then the held-out ones.
 
-        A run is called by its experiment's `name`, or by what sets it apart in the sweep.
+        A run is called by its experiment's `name`, or by what sets it apart in the sweep; runs that
+        share a name are told apart by what differs among them.
 
         Raises:
-          ConfigError: two runs are the same or share a name; a name that no folder can have.
+          ConfigError: two runs are the same, or come to the same name; a name that no folder can have.
         """
         experiments = (*self.experiments, *self.held_out)
         contents = [_content(experiment) for experiment in experiments]
-        generated = names_from_differences(contents)
-        names = [experiment.name or name for experiment, name in zip(experiments, generated, strict=True)]
+        names = _names([experiment.name for experiment in experiments], contents)
         _check(names, contents, len(self.experiments))
         roles: list[Role] = ["grid"] * len(self.experiments) + ["held_out"] * len(self.held_out)
         return tuple(
@@ -113,6 +113,17 @@ def _content(experiment: Any) -> dict[str, Any]:
     return {key: value for key, value in to_json(experiment).items() if key != "name"}
 
 
+def _names(given: list[str], contents: list[dict[str, Any]]) -> list[str]:
+    names = [name or made for name, made in zip(given, names_from_differences(contents), strict=True)]
+    for name in set(filter(None, given)):
+        sharing = [index for index, other in enumerate(given) if other == name]
+        if len(sharing) > 1:
+            made = names_from_differences([contents[index] for index in sharing])
+            for index, difference in zip(sharing, made, strict=True):
+                names[index] = f"{name}_{difference}"
+    return names
+
+
 def _check(names: list[str], contents: list[dict[str, Any]], grid: int) -> None:
     seen: dict[str, int] = {}
     for index, content in enumerate(contents):
@@ -123,8 +134,7 @@ def _check(names: list[str], contents: list[dict[str, Any]], grid: int) -> None:
                               f"experiment{leak}")
     for name, count in Counter(names).items():
         if count > 1:
-            raise ConfigError(f"{count} runs of the sweep are called {name!r}; give each its own name, or "
-                              "leave the name empty and it is made of what differs")
+            raise ConfigError(f"{count} runs of the sweep are called {name!r}; give each its own name")
         if not NAME.fullmatch(name):
             raise ConfigError(f"run name {name!r} cannot be a folder's name; use at most 100 letters, digits "
                               "and . _ = + , @ -, the first a letter or digit")

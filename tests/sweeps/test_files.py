@@ -57,9 +57,9 @@ def test_full_disks_are_recognised_in_the_messages_of_other_libraries():
 
 def test_a_second_writer_is_refused_with_the_name_of_the_first(tmp_path):
     with writer_lock(tmp_path):
-        with pytest.raises(BusyError, match=f"is being written by process {os.getpid()} on ") as error:
-            with writer_lock(tmp_path):
-                pass
+        with pytest.raises(BusyError, match=f"is being written by process {os.getpid()} on ") as error, \
+                writer_lock(tmp_path):
+            pass
         assert "\n" not in str(error.value)
     with writer_lock(tmp_path):
         assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
@@ -70,9 +70,8 @@ def test_a_killed_writer_holds_nothing_and_a_dying_one_is_waited_for(tmp_path):
             "with writer_lock(pathlib.Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)")
     process = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
-    with pytest.raises(BusyError, match=f"process {process.pid} on"):
-        with writer_lock(tmp_path):
-            pass
+    with pytest.raises(BusyError, match=f"process {process.pid} on"), writer_lock(tmp_path):
+        pass
     process.kill()
     with writer_lock(tmp_path, wait_seconds=10.0):
         pass

@@ -13,10 +13,14 @@ from genlab.sweeps import record as records
 from genlab.sweeps.record import COLUMNS, RunRecord, code_version, columns, read_record, write_record
 
 # The contract of the table that fits and figures read.
-SCHEMA = """sweep name role config_hash seed code_version family params params_non_embedding batch_size steps
-steps_planned examples tokens unique_tokens epochs flops flops_convention loss loss_se train_loss metrics status
-error attempts device_kind device_count process_count seconds compile_seconds tokens_per_second mfu jax_version
-python_version data_hash started_at finished_at curve""".split()
+SCHEMA = [
+    "sweep", "name", "role", "config_hash", "seed", "code_version", "family", "params",
+    "params_non_embedding", "batch_size", "steps", "steps_planned", "examples", "tokens", "unique_tokens",
+    "epochs", "flops", "flops_convention", "loss", "loss_se", "train_loss", "metrics", "status", "error",
+    "attempts", "device_kind", "device_count", "process_count", "seconds", "compile_seconds",
+    "tokens_per_second", "mfu", "jax_version", "python_version", "data_hash", "started_at", "finished_at",
+    "curve",
+]
 
 FULL = RunRecord(
     sweep="s", name="w32", role="held_out", config_hash="abc", seed=3, family="gpt", params=12_345,

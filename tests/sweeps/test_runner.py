@@ -13,7 +13,9 @@ import pytest
 from fake_runs import Silent, experiment, grid, same_rows, sweep_in
 
 from genlab.configuration import ConfigError
+from genlab.sweeps import placement
 from genlab.sweeps.files import BusyError, DiskFullError, writer_lock
+from genlab.sweeps.processes import LocalProcesses
 from genlab.sweeps.store import SweepStore
 from genlab.sweeps.sweep import Sweep
 
@@ -218,21 +220,12 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, expected):
     assert same_rows(table(tmp_path), expected)
 
 
-def test_a_worker_has_its_own_cores_and_one_thread(tmp_path):
-    from genlab.sweeps import processes
-
-    cores = processes.available_cores()
-    shares = [processes.cores_of_worker(slot, len(cores)) for slot in range(len(cores))]
-    assert sorted(sum(shares, [])) == cores and all(len(share) == 1 for share in shares)
-    assert processes.cores_of_worker(0, 1) == cores
-    assert "--xla_cpu_multi_thread_eigen=false" in processes.worker_environment(1)["XLA_FLAGS"]
-    assert processes.worker_environment(2).get("XLA_FLAGS") == os.environ.get("XLA_FLAGS")
-    executor = processes.LocalProcesses(len(cores), run_task="fake_runs:run_task").start()
+def test_a_worker_is_pinned_to_its_own_cores():
+    cores = placement.available_cores()
+    executor = LocalProcesses(len(cores), run_task="fake_runs:run_task").start()
     try:
         pids = [worker.process.pid for worker in executor._workers.values()]
-        assert [sorted(os.sched_getaffinity(pid)) for pid in pids] == shares
+        assert [os.sched_getaffinity(pid) for pid in pids] == [{core} for core in cores]
     finally:
         executor.close()
     assert_gone(pids)
-
-

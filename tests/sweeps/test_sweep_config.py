@@ -26,6 +26,11 @@ def test_given_names_are_kept_and_others_made():
     assert names(experiment(4, name="small"), experiment(8)) == ["small", "width=8"]
 
 
+def test_runs_that_share_a_name_are_told_apart():
+    grid = [experiment(width, steps, name=f"gpt-{width}") for width in (4, 8) for steps in (10, 20)]
+    assert names(*grid) == ["gpt-4_steps=10", "gpt-4_steps=20", "gpt-8_steps=10", "gpt-8_steps=20"]
+
+
 def test_fields_of_one_name_are_told_apart_by_their_parents():
     configs = [{"a": {"x": i}, "b": {"x": j}} for i in (1, 2) for j in (1, 2)]
     assert names_from_differences(configs) == [f"a.x={i}_b.x={j}" for i in (1, 2) for j in (1, 2)]
@@ -51,7 +56,7 @@ def test_runs_come_in_order_with_their_roles():
     (lambda: Sweep([experiment(4), experiment(8), experiment(4)]).runs(), "runs 1 and 3 .* same experiment"),
     (lambda: Sweep([experiment(4, name="a"), experiment(4, name="b")]).runs(), "runs 1 and 2 .* same"),
     (lambda: Sweep([experiment(4)], held_out=[experiment(4)]).runs(), "held-out run must not be in the grid"),
-    (lambda: Sweep([experiment(4, name="a"), experiment(8, name="a")]).runs(), "2 runs .* are called 'a'"),
+    (lambda: Sweep([experiment(4, name="width=8"), experiment(8)]).runs(), "2 runs .* are called 'width=8'"),
     (lambda: Sweep([experiment(4, name="../a")]).runs(), "'../a' cannot be a folder's name"),
     (lambda: Sweep([experiment(4), experiment(-1)]).check(), "run width=-1: width -1 must be positive"),
 ])

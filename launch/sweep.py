@@ -1,0 +1,173 @@
+"""Runs a sweep, analyses its table and writes figures and a report; the same command goes on where it stopped.
+
+    python -m launch.sweep --config=experiments/scaling/quickstart.py --workdir=runs/quickstart
+
+The folder gets runs/<name>/ (one folder a run), runs.csv (one row a run), fit.json (the law and its forecasts),
+figures (.png, .svg) and report.html. Runs that are finished are skipped, what was cut off goes on from its
+checkpoint, a failure is retried once.
+Exit codes: 0 all runs ended and were analysed, 1 some run failed or the analysis could not be made, 2 bad
+input, 130 stopped (Ctrl-C, SIGTERM).
+"""
+
+import dataclasses
+import importlib
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from rich.console import Console
+
+from genlab.configuration import ConfigError
+from genlab.sweeps.executors import Executor, InProcess
+from genlab.sweeps.placement import automatic_workers
+from genlab.sweeps.processes import LocalProcesses
+from genlab.sweeps.record import versions
+from genlab.sweeps.runner import SweepResult, run_sweep
+from genlab.sweeps.signals import StopRequest
+from genlab.sweeps.store import SweepStore
+from genlab.sweeps.sweep import Sweep
+from genlab.sweeps.watching import SweepView
+from launch import flags as command
+
+_CONFIG = command.define_config("sweep")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the sweep.", required=True)
+_WORKERS = flags.DEFINE_string(
+    "workers", "auto", "Worker processes, each on cores of its own; 0 runs one experiment after another in this "
+    "process. auto: one a core on a CPU, 0 on an accelerator.")
+
+
+def main() -> int:
+    """Runs what is missing, then analyses."""
+    started = time.monotonic()
+    workdir, console = Path(_WORKDIR.value), Console()
+    workers = worker_count(_WORKERS.value)
+    config_file = Path(_CONFIG.value.partition(":")[0])
+    if not config_file.is_file():
+        raise ConfigError(f"there is no config file {config_file}")
+    # Workers import for two seconds, and so does this process with the config: both at once.
+    executor = start_workers(workers, workdir, config_file) if workers else None
+    try:
+        sweep = load_sweep()
+        SweepStore(workdir).check(sweep)
+        if executor and len(sweep.runs()) < workers:
+            executor.close(kill=True)  # Fewer workers have more cores each.
+            executor = start_workers(len(sweep.runs()), workdir, config_file)
+        executor = executor or in_process()
+        result = run(sweep, workdir, executor, console)
+    except BaseException:
+        if executor:
+            executor.close(kill=True)
+        raise
+    executor.close()
+    if result.missing:
+        done = len(sweep.runs()) - len(result.missing)
+        console.print(f"stopped; {done} of {len(sweep.runs())} runs are done; the same command goes on")
+        return command.INTERRUPTED
+    return conclude(sweep, workdir, result, console, started)
+
+
+def worker_count(text: str) -> int:
+    """The number of worker processes that --workers asks for."""
+    if text == "auto":
+        return automatic_workers()
+    if not text.isdecimal():
+        raise ConfigError(f"--workers={text} must be auto, 0 or a number of processes")
+    return int(text)
+
+
+def start_workers(count: int, workdir: Path, config_file: Path) -> LocalProcesses:
+    """Worker processes that have begun with their imports."""
+    return LocalProcesses(count, workdir / "logs", import_from=(config_file.parent.resolve(),)).start()
+
+
+def in_process() -> Executor:
+    """The executor without worker processes."""
+    from genlab.sweeps.run import run_task
+
+    return InProcess(run_task)
+
+
+def load_sweep() -> Sweep:
+    """The config file's sweep with the command line's overrides, all of it checked.
+
+    --config.analysis.X and --config.name change the sweep, any other field every experiment in it.
+    """
+    sweep = command.load_config(_CONFIG.value, "get_sweep", override_with=False)
+    if not isinstance(sweep, Sweep):
+        raise ConfigError(f"get_sweep of {_CONFIG.value} returns a {type(sweep).__name__}, not a Sweep")
+    of_sweep = ("analysis", "name")
+    sweep = command.apply_overrides(sweep, only=lambda field: field in of_sweep)
+
+    def overridden(experiments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(command.apply_overrides(experiment, only=lambda field: field not in of_sweep)
+                     for experiment in experiments)
+
+    sweep = dataclasses.replace(sweep, experiments=overridden(sweep.experiments),
+                                held_out=overridden(sweep.held_out))
+    sweep.check()
+    return sweep
+
+
+def run(sweep: Sweep, workdir: Path, executor: Executor, console: Console) -> SweepResult:
+    """Runs what is missing, shown on the console, until all is done or somebody stops it."""
+    from genlab.sweeps.run import check_data, job
+
+    check_data(sweep)
+    stopping = StopRequest("stopping at checkpoints; once more to stop at once", console.print)
+    with SweepView(console, executor.slots) as view, stopping:
+        return run_sweep(sweep, workdir, executor, view, job, stopping, when_idle=import_ahead)
+
+
+def import_ahead() -> None:
+    """Imports what the end needs while the last runs go on and a core is idle: 2 s less to wait for."""
+    names = ("genlab.scaling", "genlab.figures")
+    threading.Thread(target=lambda: [importlib.import_module(name) for name in names], daemon=True).start()
+
+
+def conclude(sweep: Sweep, workdir: Path, result: SweepResult, console: Console, started: float) -> int:
+    """Analysis, figures, report and the last lines on the screen; returns the exit code."""
+    from genlab.configuration import to_json
+    from genlab.figures import write_figures, write_report
+    from genlab.scaling import read_runs
+
+    store = SweepStore(workdir)
+    code = 1 if result.failed else 0
+    if result.failed:
+        console.print(f"{len(result.failed)} runs failed twice: {', '.join(result.failed)}; see {store.table} "
+                      f"and {store.logs}", soft_wrap=True)
+    analysis = None
+    if sweep.analysis:
+        try:
+            runs = read_runs(store.table)
+            analysis = sweep.analysis.run(runs)
+            analysis.save(workdir / "fit.json")
+            write_figures(runs, analysis, workdir)
+            write_report(runs, analysis, workdir, config=to_json(sweep), versions=versions())
+        except ValueError as error:
+            console.print(f"the runs could not be analysed: {error}", soft_wrap=True)
+            code = 1
+    console.print(summary(analysis, workdir, time.monotonic() - started), highlight=False, soft_wrap=True)
+    return code
+
+
+def summary(analysis: Any, workdir: Path, seconds: float) -> str:
+    """The law, its forecasts beside what was measured, and where things lie."""
+    lines = []
+    if analysis:
+        values = ", ".join(f"{name} {value:.4g}" for name, value in analysis.fit.parameters.items())
+        lines.append(f"law        {analysis.choice}: {values}")
+        lines += [f"warning    {warning}" for warning in (*analysis.warnings, *analysis.fit.warnings)]
+        for forecast in analysis.forecasts:
+            low, high = forecast["interval_95"]
+            lines.append(f"forecast   {forecast['name']}: {forecast['predicted']:.4f} [{low:.4f}, {high:.4f}], "
+                         f"measured {forecast['measured']:.4f}, error {forecast['relative_error']:+.2%}")
+    found = [name for name in ("runs.csv", "fit.json", "report.html") if (workdir / name).exists()]
+    lines.append(f"written    {', '.join(str(workdir / name) for name in found)}")
+    lines.append(f"took       {duration(seconds)}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    command.run(main)
