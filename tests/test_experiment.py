@@ -1,0 +1,105 @@
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from genlab.configuration import ConfigError, to_json
+from genlab.data import Bytes, Text, TextFiles
+from genlab.experiment import Experiment, load_experiment, load_run, run
+from genlab.models.gpt import GPT
+from genlab.objectives.next_token import NextToken
+from genlab.training.loop import Training
+from genlab.training.optimizers import AdamW
+
+RUNNER = """
+import json, sys
+from pathlib import Path
+from genlab.configuration import from_json
+from genlab.experiment import run
+result = run(from_json(json.loads(Path(sys.argv[1]).read_text())), Path(sys.argv[2]))
+print(json.dumps([result.outcome.metrics, result.outcome.curve, result.flops, result.tokens]))
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """A tiny GPT with dropout on a few hundred lines."""
+    words = np.random.default_rng(0).choice(["alpha", "beta", "gamma", "delta", "\n"], size=4000)
+    (tmp_path / "text.txt").write_text(" ".join(words))
+    return Experiment(
+        objective=NextToken(model=GPT(width=8, depth=1, num_heads=1, context_length=16, dropout=0.1)),
+        data=Text(source=TextFiles(pattern=str(tmp_path / "text.txt")), tokenizer=Bytes(), sequence_length=16),
+        optimizer=AdamW(learning_rate=0.02),
+        training=Training(steps=60, batch_size=8, steps_per_dispatch=4, checkpoint_steps=8, evaluate_examples=32,
+                          ema_decay=0.9, writers=(), devices=1),
+    )
+
+
+def test_runs_and_reads_back_without_its_config_file(experiment, tmp_path):
+    result = run(experiment, tmp_path / "run")
+    assert result.outcome.status == "finished"
+    assert result.tokens == 60 * 8 * 16 and result.examples == 480
+    assert result.epochs == pytest.approx(result.tokens / result.unique_tokens, rel=0.02)
+    assert result.outcome.metrics["loss"].mean < 3.0 < result.outcome.curve[0][1]
+    assert load_experiment(tmp_path / "run") == experiment
+    trained = load_run(tmp_path / "run")
+    assert trained.step == 60
+    assert trained.evaluate(32) == result.outcome.metrics
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_bits(experiment, tmp_path):
+    """Killed with SIGKILL again and again, at random moments, then left alone."""
+    (tmp_path / "config.json").write_text(json.dumps(to_json(experiment)))
+    environment = os.environ | {"XLA_FLAGS": "", "GENLAB_CACHE": str(tmp_path / "cache")}
+
+    def start(folder):
+        command = [sys.executable, "-c", RUNNER, str(tmp_path / "config.json"), str(tmp_path / folder)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+
+    whole = start("whole").communicate()[0]
+    moments = random.Random(0)
+    kills = 0
+    for _ in range(4):
+        process = start("killed")
+        while not (tmp_path / "killed" / "checkpoints").exists() and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0.0, 2.0))
+        kills += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert kills
+    killed = start("killed").communicate()[0]
+    assert killed == whole
+    a, b = (load_run(tmp_path / folder) for folder in ("whole", "killed"))
+    jax.tree.map(np.testing.assert_array_equal, a.params, b.params)
+
+
+def test_train_on_rounds_up_to_whole_steps(experiment):
+    assert experiment.train_on(tokens=1000).training.steps == 8
+    assert experiment.train_on(examples=17).training.steps == 3
+    with pytest.raises(ConfigError, match="either tokens or examples"):
+        experiment.train_on()
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"objective": NextToken(model=GPT(width=10, num_heads=3))}, "width 10 is not divisible by num_heads 3"),
+    ({"data": Text(sequence_length=512)}, "data.sequence_length=512 is longer than the model's context_length=16"),
+    ({"training": Training(batch_size=9, micro_batches=2, devices=1)}, "training.batch_size=9 does not divide"),
+])
+def test_what_cannot_run_is_refused_before_anything_is_made(experiment, tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        run(dataclasses.replace(experiment, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"holds no run: there is no config.json"):
+        load_run(tmp_path)
