@@ -10,6 +10,8 @@ from genlab.scaling.law import Law
 from genlab.scaling.laws import get_law
 from genlab.scaling.runs import LeftOut
 
+_DRAWS = 8  # residuals drawn for each refit of the bootstrap
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fit:
@@ -79,31 +81,51 @@ class Fit:
         """Interval of the law's curve itself (no residual scatter): the band of a plot."""
         return _percentiles(self.law.predict(self.samples, **inputs), level)
 
-    def predict_interval(self, level: float = 0.95, **inputs) -> tuple[np.ndarray, np.ndarray]:
+    def predict_interval(
+        self, level: float = 0.95, scatter: float | None = None, **inputs
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Interval for a new run's measured response: bootstrap and residual scatter together.
 
-        Each refit's prediction is moved by residuals drawn from the fit's own, widened by
-        sqrt(rows / (rows - parameters)) since the parameters were chosen to make them small.
+        Each refit's prediction is moved by residuals drawn from the fit's own, scaled to a standard
+        deviation of `scatter`, by default `residual_scatter`.
         """
         predicted = np.log(self.law.predict(self.samples, **inputs))
-        spread = self.residual_scatter * np.sqrt(len(self.residuals) / np.sum(self.residuals**2))
-        noise = spread * np.random.default_rng(0).choice(self.residuals, size=(16, *predicted.shape))
+        size = np.sqrt(np.mean(self.residuals**2))
+        scatter = self.residual_scatter if scatter is None else scatter
+        shape = (_DRAWS, *predicted.shape)
+        noise = np.random.default_rng(0).choice(self.residuals, size=shape) * (
+            scatter / size if size > 0 else 0.0
+        )
         low, high = _percentiles((predicted + noise).reshape(-1, *predicted.shape[1:]), level)
         return np.exp(low), np.exp(high)
 
     def allocate(self, flops) -> tuple[np.ndarray, np.ndarray]:
-        """(N_opt, D_opt) for training compute `flops`, at this fit's cost model."""
+        """(N_opt, D_opt): the size and tokens of least loss at training compute `flops`.
+
+        Raises:
+          ValueError: the law is not one of params and tokens.
+        """
         return self.law.allocate(self.values, flops, self.cost)
 
-    def allocate_interval(self, flops, level: float = 0.95) -> dict[str, tuple]:
-        """Bootstrap intervals of N_opt ("params"), D_opt ("tokens"), D/N and the loss there."""
-        params, tokens = self.law.allocate(self.samples, flops, self.cost)
-        ratio = _percentiles(tokens / params, level)
+    def allocation(self, flops: float, level: float = 0.95) -> dict[str, Any]:
+        """The compute-optimal run at one budget, with bootstrap intervals.
+
+        Returns:
+          flops, params, tokens, tokens_per_param, loss (in expectation, without scatter), and
+          "interval_95" with the ends of each; errors as for `allocate`.
+        """
+        best, spread = (self._optimum(values, flops) for values in (self.values, self.samples))
+        ends = {name: [float(e) for e in _percentiles(v, level)] for name, v in spread.items()}
         return {
-            "params": _percentiles(params, level),
-            "tokens": _percentiles(tokens, level),
-            "tokens_per_param": ratio,
+            "flops": float(flops),
+            **{name: float(value) for name, value in best.items()},
+            f"interval_{100 * level:g}": ends,
         }
+
+    def _optimum(self, values: np.ndarray, flops: float) -> dict[str, np.ndarray]:
+        params, tokens = self.law.allocate(values, flops, self.cost)
+        loss = self.law.predict_each(values, params=params, tokens=tokens)
+        return {"params": params, "tokens": tokens, "tokens_per_param": tokens / params, "loss": loss}
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON; `from_json` is its inverse."""
@@ -123,7 +145,7 @@ class Fit:
             "certificate": self.certificate,
             "warnings": list(self.warnings),
             "residuals": self.residuals.tolist(),
-            "samples": self.samples.tolist(),
+            "samples": dict(zip(self.law.parameter_names, self.samples.T.tolist(), strict=True)),
         }
 
     @classmethod
@@ -135,7 +157,7 @@ class Fit:
             parameters=saved["parameters"],
             objective=saved["objective"],
             delta=saved["delta"],
-            samples=np.asarray(saved["samples"], dtype=np.float64).reshape(-1, len(law.parameters)),
+            samples=np.array([saved["samples"][name] for name in law.parameter_names]).T,
             residuals=np.asarray(saved["residuals"], dtype=np.float64),
             rows_used=saved["rows_used"],
             rows_left_out=[LeftOut(**row) for row in saved["rows_left_out"]],

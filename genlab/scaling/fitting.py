@@ -12,7 +12,9 @@ minimised. The certificate of a fit holds:
   share_of_starts         the share that reached this minimum, to 1e-6 of the objective
   at_bound                parameters that ended at a bound
   distance_from_start     how far the winning start moved, in those coordinates
-  resamples, resamples_converged   of the bootstrap; none is dropped
+  resamples               of the bootstrap; none is dropped
+  resamples_converged     by the same criterion
+  resamples_redrawn       drawn again because they had no more different rows than parameters
 """
 
 from typing import Any
@@ -71,9 +73,10 @@ def fit_law(
     samples = np.zeros((0, len(law.parameters)))
     if resamples:
         others = _other_minima(found, best)
-        refits = bootstrap(law, table, np.vstack([minimum.coordinates, others]), resamples, delta, seed)
+        refits, redrawn = bootstrap(law, table, np.vstack([minimum.coordinates, others]), resamples, delta, seed)
         samples = law.values(refits.coordinates)
         certificate["resamples"] = resamples
+        certificate["resamples_redrawn"] = redrawn
         certificate["resamples_converged"] = int(refits.converged.sum())
     values = law.values(minimum.coordinates[0])
     predicted = law.predict(values, **{name: runs.column(name) for name in law.inputs})
@@ -170,6 +173,7 @@ def _certificate(law: Law, found: Minima, minimum: Minima, origin: np.ndarray) -
         "distance_from_start": float(np.linalg.norm(at - origin)),
         "resamples": 0,
         "resamples_converged": 0,
+        "resamples_redrawn": 0,
     }
 
 

@@ -28,7 +28,7 @@ def _coefficient(name: str, meaning: str) -> Parameter:
 
 
 def _exponent(name: str, meaning: str) -> Parameter:
-    return Parameter(name, meaning, start=_EXPONENT_START, bounds=_EXPONENT_BOUNDS)
+    return Parameter(name, meaning, _EXPONENT_START, _EXPONENT_BOUNDS, scale="linear")
 
 
 def _additive_optimum(a, alpha, b, beta, flops, cost: Cost):

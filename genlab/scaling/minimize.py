@@ -20,8 +20,8 @@ import numpy as np
 from genlab.scaling.law import Law, Positive
 
 _ROWS_PER_CALL = 16_384  # rows x problems of one compiled call: its temporaries stay in the L2 cache
-_LONGEST_STEP = 2.0  # in any coordinate: a factor e^2 of a log parameter
-_WIDE_DELTA = 0.1  # of the first pass: nearly least squares
+_LONGEST_STEP = 30.0  # in any coordinate
+_WIDE = 0.1  # Huber threshold of the first pass: nearly least squares
 SAME_MINIMUM = 1e-6  # objectives that differ by less than this share belong to one minimum
 _FLAT = 1e-12  # eigenvalues below this share of the largest count as this share
 
@@ -104,48 +104,64 @@ def minimize(
       max_iterations: problems that need more are returned as not converged.
     """
     lower, upper = law.bounds
-    at = np.clip(start, lower, upper)
     derivatives = _Derivatives(law, table, delta)
-    value, gradient, hessian = derivatives(at, weights)
+    at = np.clip(start, lower, upper)
+    here = derivatives(at, weights)
     rounding = 1e-28 * weights.sum(axis=1)
-    damping = np.full(len(at), 1e-3)
+    damping = np.full(len(at), 1e-2)
     iterations = np.zeros(len(at), dtype=int)
-    converged, stuck = np.zeros(len(at), dtype=bool), ~np.isfinite(value)
+    converged, stuck = np.zeros(len(at), dtype=bool), ~np.isfinite(here.value)
     for _ in range(max_iterations):
         active = np.flatnonzero(~(converged | stuck))
         if not len(active):
             break
-        free_gradient = _free(gradient[active], at[active], lower, upper)
-        step, decrement = _newton_step(
-            free_gradient, hessian[active], damping[active], free_gradient != gradient[active]
-        )
+        now = here.take(active)
+        step, foretold, decrement = bounded_step(at[active], now, damping[active], lower, upper)
         trial = np.clip(at[active] + step, lower, upper)
-        found = derivatives(trial, weights[active])
-        better = found[0] <= value[active]
-        converged[active] = decrement <= tolerance * value[active] + rounding[active]
-        moved, stayed = active[better], active[~better]
-        at[moved] = trial[better]
-        value[moved], gradient[moved], hessian[moved] = (array[better] for array in found)
-        damping[moved] = np.where(damping[moved] < 1e-14, 0.0, damping[moved] / 10.0)
-        damping[stayed] = np.maximum(damping[stayed] * 5.0, 1e-9)
-        stuck[stayed] = damping[stayed] > 1e6
+        there = derivatives(trial, weights[active])
+        better = there.value <= now.value
+        converged[active] = decrement <= tolerance * now.value + rounding[active]
+        at[active[better]] = trial[better]
+        here.put(active[better], there.take(better))
+        gain = np.where(better, (now.value - there.value) / np.maximum(foretold, 1e-300), -1.0)
+        damping[active] = _adapted(damping[active], gain)
+        stuck[active] = damping[active] > 1e12
         iterations[active] += 1
-    gradient = _free(gradient, at, lower, upper)
-    return Minima(at, value, gradient, hessian, iterations, converged)
+    gradient = np.where(_held(at, here.gradient, lower, upper), 0.0, here.gradient)
+    return Minima(at, here.value, gradient, here.hessian, iterations, converged)
+
+
+def _adapted(damping: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Less damping where the quadratic model foretold the gain well, more where it did not."""
+    factor = np.where(gain > 0.75, 0.1, np.where(gain > 0.25, 0.5, np.where(gain > 0, 2.0, 8.0)))
+    damping = np.maximum(damping, 1e-6) * factor
+    return np.where(damping < 1e-6, 0.0, damping)
 
 
 def follow(
-    law: Law, table: Table, points: np.ndarray, weights: np.ndarray, delta: float
+    law: Law, table: Table, start: np.ndarray, weights: np.ndarray, delta: float, near: bool = False
 ) -> Minima:
-    """Follows starting points to minima, in two passes; arguments as for `minimize`.
+    """Follows each start to a minimum, along a path of narrowing Huber thresholds where needed.
 
-    The first pass has a wide Huber threshold and is loosely converged: the narrow threshold's
-    objective is nearly piecewise linear, on which Newton steps zigzag from afar (107 iterations instead
-    of 20 on the table of Besiroglu et al. 2024).
+    A narrow threshold makes the objective nearly piecewise linear, on which Newton steps zigzag. So
+    starts first go to about the minimum of a wide threshold; those that the narrow one does not then
+    bring to convergence within 40 steps go back and take the path in small reductions. (On 12 rows with
+    1.5 % scatter, 340 of 1,000 bootstrap resamples needed it, and all 1,000 converged.)
+
+    Args:
+      near: the starts are expected near their minima (a bootstrap): try those directly.
+      Others as for `minimize`.
     """
-    wide = max(delta, _WIDE_DELTA)
-    near = minimize(law, table, points, weights, wide, tolerance=1e-4, max_iterations=100)
-    return minimize(law, table, near.coordinates, weights, delta)
+    if not near:
+        start = minimize(law, table, start, weights, max(delta, _WIDE), 1e-4, 100).coordinates
+    found = minimize(law, table, start, weights, delta, max_iterations=40)
+    left = np.flatnonzero(~found.converged)
+    if len(left) and delta < _WIDE:
+        at, part = start[left], weights[left]
+        for threshold in np.geomspace(_WIDE, 1.3 * delta, 8):
+            at = minimize(law, table, at, part, threshold, 1e-4, 40).coordinates
+        found = found.replaced(left, minimize(law, table, at, part, delta, max_iterations=1000))
+    return found
 
 
 def polish(law: Law, table: Table, found: Minima, weights: np.ndarray, delta: float) -> Minima:
@@ -156,48 +172,79 @@ def polish(law: Law, table: Table, found: Minima, weights: np.ndarray, delta: fl
     lower, upper = law.bounds
     derivatives = _Derivatives(law, table, delta)
     for _ in range(3):
-        # Recomputed: the minimiser zeroed what a bound holds, and the step must know it from zero.
-        value, gradient, hessian = derivatives(found.coordinates, weights)
-        held = (found.gradient == 0) & (gradient != 0)
-        step, _ = _newton_step(found.gradient, hessian, np.zeros(len(value)), held)
+        here = derivatives(found.coordinates, weights)
+        step, *_ = bounded_step(found.coordinates, here, np.zeros(len(weights)), lower, upper)
         at = np.clip(found.coordinates + step, lower, upper)
-        value, gradient, hessian = derivatives(at, weights)
-        gradient = _free(gradient, at, lower, upper)
+        there = derivatives(at, weights)
+        gradient = np.where(_held(at, there.gradient, lower, upper), 0.0, there.gradient)
         better = np.abs(gradient).max(axis=1) < np.abs(found.gradient).max(axis=1)
-        better &= value <= found.objective * (1 + 1e-12)
-        found = Minima(
-            coordinates=np.where(better[:, None], at, found.coordinates),
-            objective=np.where(better, np.minimum(value, found.objective), found.objective),
-            gradient=np.where(better[:, None], gradient, found.gradient),
-            hessian=np.where(better[:, None, None], hessian, found.hessian),
-            iterations=found.iterations + better,
-            converged=found.converged,
+        better &= there.value <= found.objective * (1 + 1e-12)
+        polished = Minima(
+            at, there.value, gradient, there.hessian, found.iterations + 1, found.converged
         )
+        found = found.replaced(better, polished.take(better))
     return found
 
 
-def _free(gradient, at, lower, upper) -> np.ndarray:
-    """The gradient without the entries that push a parameter further into its bound."""
-    held = ((at <= lower) & (gradient > 0)) | ((at >= upper) & (gradient < 0))
-    return np.where(held, 0.0, gradient)
+def bounded_step(at, here, damping, lower, upper) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Damped Newton steps that end inside the bounds.
+
+    A parameter whose step would leave the bounds is moved onto its bound, and the others' step is
+    computed again for that move.
+
+    Returns:
+      the steps, by how much they should lower the objective, and by how much undamped ones should.
+    """
+    held = _held(at, here.gradient, lower, upper)
+    fixed = np.zeros_like(at)
+    for _ in range(at.shape[1]):
+        # With some moves fixed, the gradient of the quadratic model in the others is g + H fixed.
+        slope = here.gradient + np.einsum("bij,bj->bi", here.hessian, fixed)
+        step, decrement = _newton_step(slope, here.hessian, here.majoriser, damping, held)
+        step = np.where(held, fixed, step)
+        leaves = ~held & ((at + step < lower) | (at + step > upper))
+        if not leaves.any():
+            break
+        fixed = np.where(leaves, np.clip(at + step, lower, upper) - at, fixed)
+        held = held | leaves
+    curved = np.einsum("bi,bij,bj->b", step, here.hessian, step)
+    foretold = -np.sum(here.gradient * step, axis=1) - 0.5 * curved
+    # Moves onto a bound are progress that the decrement of the others does not count.
+    decrement = decrement + np.where((fixed != 0).any(axis=1), np.abs(foretold), 0.0)
+    return step, foretold, decrement
 
 
-def _newton_step(gradient, hessian, damping, held) -> tuple[np.ndarray, np.ndarray]:
-    """Damped steps with |Hessian|, and by how much an undamped one should lower the objective."""
-    hessian = np.where(held[:, :, None] | held[:, None, :], 0.0, hessian)
-    eigenvalues, vectors = np.linalg.eigh(hessian)
-    eigenvalues = np.abs(eigenvalues)
-    largest = np.maximum(eigenvalues.max(axis=1, keepdims=True), 1e-300)
-    curvature = np.maximum(eigenvalues, _FLAT * largest)
-    along = np.einsum("bij,bi->bj", vectors, gradient)
+def _held(at, gradient, lower, upper) -> np.ndarray:
+    """Which parameters are at a bound that the gradient pushes them into."""
+    return ((at <= lower) & (gradient > 0)) | ((at >= upper) & (gradient < 0))
+
+
+def _newton_step(slope, hessian, majoriser, damping, held) -> tuple[np.ndarray, np.ndarray]:
+    """-(|H| + damping M)^-1 slope, and the decrement of an undamped step.
+
+    M is the majoriser sum_n w_n min(1, delta/|r_n|) J_n J_n^T of iteratively reweighted least squares:
+    with much damping the step is one of that method, which always goes downhill. |H| has the absolute
+    eigenvalues of H in the metric M, so the step does not depend on how parameters are scaled.
+    """
+    out = held[:, :, None] | held[:, None, :]
+    eye = np.eye(slope.shape[1])
+    size = np.sqrt(np.maximum(np.einsum("bii->bi", majoriser), 1e-300))
+    size = np.where(held, 1.0, size)
+    metric = np.where(out, eye, majoriser / (size[:, :, None] * size[:, None, :]))
+    inverse = np.linalg.inv(np.linalg.cholesky(metric + _FLAT * eye)) / size[:, None, :]
+    white = inverse @ np.where(out, 0.0, hessian) @ inverse.transpose(0, 2, 1)
+    eigenvalues, vectors = np.linalg.eigh(white)
+    curvature = np.maximum(np.abs(eigenvalues), _FLAT)
+    along = np.einsum("bij,bi->bj", vectors, np.einsum("bij,bj->bi", inverse, np.where(held, 0, slope)))
     decrement = 0.5 * np.sum(along**2 / curvature, axis=1)
-    step = -np.einsum("bij,bj->bi", vectors, along / (curvature + damping[:, None] * largest))
+    step = -np.einsum("bij,bj->bi", vectors, along / (curvature + damping[:, None]))
+    step = np.einsum("bji,bj->bi", inverse, step)
     longest = np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-300)
     return step * np.minimum(1.0, _LONGEST_STEP / longest), decrement
 
 
 class _Derivatives:
-    """Objective, gradient and Hessian of a batch of problems, by compiled calls of one shape."""
+    """Objective and derivatives of a batch of problems, by compiled calls of one shape."""
 
     def __init__(self, law: Law, table: Table, delta: float):
         rows = _padded(len(table))
@@ -211,7 +258,7 @@ class _Derivatives:
             self._inputs = jnp.asarray(table.log_inputs[:, take])
             self._response = jnp.asarray(table.log_response[take])
 
-    def __call__(self, coordinates: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
+    def __call__(self, coordinates: np.ndarray, weights: np.ndarray) -> "_Local":
         parts = []
         with jax.enable_x64(True):
             for begin in range(0, len(coordinates), self._batch):
@@ -221,7 +268,24 @@ class _Derivatives:
                 w = np.pad(w.astype(np.float64), ((0, absent), (0, self._padding)))
                 found = self._compiled(at, w, self._inputs, self._response, self._delta)
                 parts.append([np.asarray(array)[: self._batch - absent] for array in found])
-        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+        return _Local(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+@dataclasses.dataclass(eq=False)
+class _Local:
+    """The objective near one point of each problem; majoriser: see `_newton_step`."""
+
+    value: np.ndarray
+    gradient: np.ndarray
+    hessian: np.ndarray
+    majoriser: np.ndarray
+
+    def take(self, rows) -> "_Local":
+        return _Local(*(array[rows] for array in vars(self).values()))
+
+    def put(self, rows, by: "_Local") -> None:
+        for name, array in vars(self).items():
+            array[rows] = getattr(by, name)
 
 
 def _padded(rows: int) -> int:
@@ -231,21 +295,32 @@ def _padded(rows: int) -> int:
 
 @functools.lru_cache(maxsize=64)
 def _compiled(law: Law):
+    """(objective, gradient, Hessian, majoriser) of a batch of problems, compiled."""
     is_log = tuple(bool(value) for value in law.is_log)
 
-    def objective(coordinates, weights, log_inputs, log_response, delta):
+    def log_predicted(coordinates, log_inputs):
         values = [
             jnp.exp(coordinate) if logarithm else coordinate
             for coordinate, logarithm in zip(coordinates, is_log, strict=True)
         ]
         p = SimpleNamespace(**dict(zip(law.parameter_names, values, strict=True)))
         x = SimpleNamespace(**dict(zip(law.inputs, map(Positive, log_inputs), strict=True)))
-        residual = jnp.log(law.formula(p, x)) - log_response
-        clipped = jnp.clip(residual, -delta, delta)
-        return jnp.sum(weights * clipped * (residual - 0.5 * clipped))
+        return jnp.broadcast_to(jnp.log(law.formula(p, x)), log_inputs.shape[1:])
 
-    def one(coordinates, weights, *rows):
-        value, gradient = jax.value_and_grad(objective)(coordinates, weights, *rows)
-        return value, gradient, jax.hessian(objective)(coordinates, weights, *rows)
+    def one(at, weights, log_inputs, log_response, delta):
+        directions = jnp.eye(len(is_log))
+        predicted, jacobian_PN = jax.vmap(
+            lambda direction: jax.jvp(lambda c: log_predicted(c, log_inputs), (at,), (direction,)),
+            out_axes=(None, 0),
+        )(directions)
+        residual = predicted - log_response
+        slope = weights * jnp.clip(residual, -delta, delta)
+        value = jnp.sum(slope * (residual - 0.5 * jnp.clip(residual, -delta, delta)))
+        inside = jnp.where(jnp.abs(residual) < delta, weights, 0.0)
+        touching = weights * jnp.minimum(1.0, delta / jnp.maximum(jnp.abs(residual), 1e-300))
+        bend = jax.hessian(lambda c: jnp.sum(slope * log_predicted(c, log_inputs)))(at)
+        hessian = (jacobian_PN * inside) @ jacobian_PN.T + bend
+        majoriser = (jacobian_PN * touching) @ jacobian_PN.T
+        return value, jacobian_PN @ slope, hessian, majoriser
 
     return jax.jit(jax.vmap(one, in_axes=(0, 0, None, None, None)))

@@ -153,6 +153,14 @@ class Runs:
                 raise ValueError(f"{self.source}, row {row}: {what}")
         return runs
 
+    def rename(self, columns: Mapping[str, str]) -> "Runs":
+        """Reads canonical columns (the keys) from other columns of the table (the values).
+
+        Raises:
+          ValueError: the table has no such column.
+        """
+        return dataclasses.replace(self, frame=_rename(self.frame, dict(columns), self.source))
+
     def take(self, positions: np.ndarray) -> "Runs":
         """The rows at these positions (a bool mask or integers), with nothing noted as left out."""
         return Runs(self.frame[positions] if positions.dtype == bool else self.frame.iloc[positions])

@@ -1,0 +1,28 @@
+"""JSON that a person can read: indented, but with every list of numbers on one line."""
+
+import json
+import math
+import os
+from typing import Any
+
+
+def write_json(value: Any, path: str | os.PathLike) -> None:
+    """Writes a value as JSON, in one piece; numbers that are not finite become null."""
+    part = f"{os.fspath(path)}.part"
+    with open(part, "w", encoding="utf-8") as file:
+        file.write(_text(value, "") + "\n")
+    os.replace(part, path)
+
+
+def _text(value: Any, indent: str) -> str:
+    deeper = indent + "  "
+    if isinstance(value, dict) and value:
+        rows = (f"{deeper}{json.dumps(str(key))}: {_text(v, deeper)}" for key, v in value.items())
+        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+    if isinstance(value, list | tuple):
+        if any(isinstance(entry, dict | list | tuple) for entry in value):
+            return "[\n" + ",\n".join(deeper + _text(v, deeper) for v in value) + f"\n{indent}]"
+        return "[" + ", ".join(_text(entry, deeper) for entry in value) + "]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "null"
+    return json.dumps(value)
