@@ -80,12 +80,14 @@ class GPT(nn.Module):
     def setup(self):
         """Declares the parameters; raises ValueError if the hyper-parameters do not fit together."""
         self.validate()
-        # 1 / sqrt(D) gives the tied head's logits unit variance; .02 and .01 are GPT-2's own.
+        # 1 / sqrt(D) gives the tied head's logits unit variance; .02 and .01 are GPT-2's own. Positions
+        # start small: at 1 / sqrt(D), byte models of width 32 and 64 end 1.5 and 4 % higher in loss
+        # (1 million tokens, 2 seeds, no difference from .005 to .05).
         gpt2 = self.initialization == "gpt2"
         table_std = 0.02 if gpt2 else self.width**-0.5
         tables = {"token_embedding": (self.vocab_size, table_std)}
         if self.positions == "learned":
-            tables["position_embedding"] = (self.context_length, 0.01 if gpt2 else table_std)
+            tables["position_embedding"] = (self.context_length, 0.01 if gpt2 else 0.02)
         if not self.tied_head:
             tables["head"] = (self.vocab_size, table_std)
         for name, (rows, std) in tables.items():

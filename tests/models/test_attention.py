@@ -44,7 +44,10 @@ def test_attention_dropout_keeps_the_mean_and_only_scales_or_drops():
     v = np.eye(3, dtype=np.float32)[None, :, None, :]  # so that the output is the weights
     exact = attention(q, k, v)
     keys = jax.random.split(jax.random.key(0), 4000)
-    drop = lambda key: ops.attention(q, k, v, dropout_rate=0.25, dropout_key=key)
+
+    def drop(key):
+        return ops.attention(q, k, v, dropout_rate=0.25, dropout_key=key)
+
     draw = jax.jit(jax.vmap(drop))(keys)
     assert np.all((draw == 0) | np.isclose(draw, exact / 0.75, rtol=1e-5))
     np.testing.assert_allclose(np.mean(draw == 0), 0.25, atol=0.01)
