@@ -1,0 +1,88 @@
+"""All figures of an analysis, with the captions they have in the report."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from genlab.figures import style
+from genlab.figures.backtest import backtest
+from genlab.figures.isoflop import isoflop
+from genlab.figures.law_fit import law_fit
+from genlab.figures.loss_vs_compute import loss_vs_compute
+from genlab.figures.table import loss_unit, run_table
+from genlab.scaling.analysis import Analysis
+from genlab.scaling.runs import Runs
+
+
+class Panel(NamedTuple):
+    """A figure, the name of its files, and its caption."""
+
+    name: str
+    figure: Figure
+    caption: str
+
+
+def gallery(runs: Runs | pd.DataFrame, analysis: Analysis | None, unit: str | None = None) -> list[Panel]:
+    """Draws every figure that the table and the analysis allow; without an analysis, the runs alone.
+
+    Args:
+      runs: the whole run table (a DataFrame), or the rows of it that a fit may use.
+      analysis: what was found in it; None where nothing could be fitted.
+      unit: of the loss; by default nats per token where the runs count tokens.
+    """
+    columns = {} if analysis is None else analysis.columns
+    table = run_table(runs, columns)
+    unit = loss_unit(table, columns) if unit is None else unit
+    if analysis is None:
+        return [Panel("loss_vs_compute", loss_vs_compute(table, unit=unit), _RUNS_ONLY)]
+    fit, forecasts = analysis.fit, analysis.forecasts
+    told = _LAW.format(law=style.title(fit.law.name)) + _FORECAST * bool(forecasts)
+    data = columns.get("tokens", "tokens")
+    return [
+        Panel("loss_vs_compute", loss_vs_compute(table, fit, forecasts, unit), _RUNS_ONLY + told),
+        Panel("law_fit", law_fit(table, fit, unit, data), _LAW_FIT.format(data=data)),
+        Panel("isoflop", isoflop(analysis.isoflop, fit, unit), _ISOFLOP),
+        Panel("backtest", backtest(analysis.backtest), _BACKTEST),
+    ]
+
+
+def write_figures(
+    runs: Runs | pd.DataFrame,
+    analysis: Analysis | None,
+    directory: str | os.PathLike,
+    unit: str | None = None,
+) -> dict[str, Path]:
+    """Writes every figure of `gallery` as PNG and SVG; returns file name -> path. Arguments as there."""
+    paths: dict[str, Path] = {}
+    for panel in gallery(runs, analysis, unit):
+        paths |= style.save(panel.figure, Path(directory), panel.name)
+    return paths
+
+
+_RUNS_ONLY = (
+    "Loss against training compute. A thin line is a run's training loss as it went, a dot its final loss "
+    "on held-out data, both coloured by the number of parameters. The black line is the compute-efficient "
+    "frontier, the lower convex envelope of the final losses."
+)
+_LAW = (
+    " The orange line is the {law} law at the size it holds best for each compute, dashed beyond the runs "
+    "it was fitted to; the inner band is the 95 % interval of the law, the outer one that of a new run."
+)
+_FORECAST = " The star is the run that the fit never saw; the panel on the right compares it with its forecast."
+_LAW_FIT = (
+    "(a) Final losses against training {data}, and what the law says of each size. (b) How far the "
+    "measured losses are above the law; the band is two standard deviations of the fitted runs' residuals. "
+    "Stars are held-out runs."
+)
+_ISOFLOP = (
+    "(a) Loss against size at fixed training compute, with a parabola in the logarithms and its minimum "
+    "(black). A budget whose minimum is at the edge of the sizes tried has none and is grey. (b) The "
+    "minima and the power law through them, beside the size that the fitted law holds best."
+)
+_BACKTEST = (
+    "Each law was fitted to the runs below a compute cut and asked about the runs above it, at several "
+    "cuts. A point is one forecast; the band is plus and minus the law's root mean square error."
+)

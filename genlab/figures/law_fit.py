@@ -1,0 +1,83 @@
+"""How well a law fits: loss against tokens for each size with the law's lines, and the residuals."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from genlab.figures import style
+from genlab.figures.table import loss_label, measured, not_shown, run_table
+from genlab.scaling.fitted import Fit
+from genlab.scaling.runs import Runs
+
+
+@style.paper_style()
+def law_fit(runs: Runs | pd.DataFrame, fit: Fit, unit: str = "nats per token", data: str = "tokens") -> Figure:
+    """Draws measured losses beside the law, and what is left between them, by size.
+
+    Args:
+      runs: the run table.
+      fit: a law of params and tokens.
+      unit: of the loss.
+      data: what the column `tokens` counts.
+    """
+    table = run_table(runs)
+    shown = measured(table)
+    shown = shown[shown["tokens"] > 0]
+    figure = Figure(figsize=(style.PAGE, 3.1))
+    if shown.empty or not {"params", "tokens"} <= set(fit.law.inputs):
+        figure.text(0.5, 0.5, f"nothing to show for the {fit.law.name} law", ha="center")
+        return figure
+    left, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
+    colours = style.SizeColours(shown["params"].to_numpy())
+    _draw_lines(left, shown, fit, colours)
+    left.set(xlabel=f"training {data}", ylabel=loss_label(unit))
+    _draw_residuals(right, shown, fit, colours)
+    style.note(figure, not_shown(table, shown))
+    return figure
+
+
+def _draw_lines(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.SizeColours) -> None:
+    low, high = shown["tokens"].min(), shown["tokens"].max()
+    span = max(high / low, 2.0)
+    style.quantity_axis(axes.xaxis, low / span**0.06, high * span**0.22, style.count)
+    style.loss_axis(axes.yaxis, shown["loss"].min() / 1.04, shown["loss"].max() * 1.04)
+    names = []
+    for size, rows in shown.groupby("params"):
+        colour = colours(size)
+        tokens = np.geomspace(rows["tokens"].min(), rows["tokens"].max(), 60)
+        if len(rows) > 1:
+            axes.plot(tokens, fit.predict(params=size, tokens=tokens), color=colour, linewidth=1.0)
+        for held_out, part in rows.groupby(rows["role"] == "held_out"):
+            marker = {"marker": "*", "markersize": 9} if held_out else {"marker": "o", "markersize": 4.2}
+            axes.plot(part["tokens"], part["loss"], color=colour, linestyle="none", **marker)
+        last = rows.loc[rows["tokens"].idxmax()]
+        names.append((last["tokens"], last["loss"], style.count(size), colour))
+    style.label_points(axes, names)
+    axes.set_title(f"a   {style.title(fit.law.name)} law (lines) and runs, by parameters")
+
+
+def _draw_residuals(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.SizeColours) -> None:
+    predicted = fit.predict(params=shown["params"].to_numpy(), tokens=shown["tokens"].to_numpy())
+    error = 100 * (shown["loss"].to_numpy() / predicted - 1)
+    held_out = (shown["role"] == "held_out").to_numpy()
+    scatter = 100 * fit.residual_scatter
+    axes.axhspan(-2 * scatter, 2 * scatter, color=style.FAINT, alpha=0.5, linewidth=0)
+    axes.axhline(0, color=style.MUTED, linewidth=0.6)
+    for x, y, size, star in zip(shown["flops"], error, shown["params"], held_out, strict=True):
+        marker = {"marker": "*", "markersize": 9} if star else {"marker": "o", "markersize": 4.2}
+        axes.plot(x, y, color=colours(size), markeredgecolor="white", markeredgewidth=0.4, **marker)
+    span = shown["flops"].max() / shown["flops"].min()
+    style.quantity_axis(axes.xaxis, shown["flops"].min() / span**0.06, shown["flops"].max() * span**0.06)
+    reach = 1.25 * max(np.abs(error).max(), 2 * scatter)
+    axes.set(ylim=(-reach, reach), xlabel="training compute (FLOPs)", ylabel="measured above law (%)")
+    axes.set_title("b   residuals")
+    axes.text(
+        0.02,
+        2 * scatter,
+        " two standard deviations",
+        transform=axes.get_yaxis_transform(),
+        va="bottom",
+        fontsize=6.5,
+        color=style.MUTED,
+    )

@@ -1,0 +1,188 @@
+"""The report: one self-contained HTML page with figures, law, forecasts, runs, config and versions."""
+
+import base64
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from genlab.figures import markup, style
+from genlab.figures.gallery import gallery
+from genlab.figures.runs_table import run_columns
+from genlab.figures.table import loss_unit, run_table
+from genlab.scaling.analysis import Analysis
+from genlab.scaling.fitted import Fit
+from genlab.scaling.runs import Runs
+
+_TEMPLATE = Path(__file__).parent / "report.html.jinja"
+_PACKAGES = ("genlab", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "scipy", "matplotlib")
+
+
+def write_report(
+    runs: Runs | pd.DataFrame,
+    analysis: Analysis | None,
+    directory: str | os.PathLike,
+    config: Any = None,
+    versions: Mapping[str, str] | None = None,
+    unit: str | None = None,
+    title: str = "",
+) -> dict[str, Path]:
+    """Writes every figure and `report.html`, a page that needs no other file and no network.
+
+    Args:
+      runs: the whole run table (a DataFrame: failed runs are shown as what they are), or `Runs`.
+      analysis: what was found in it; None where nothing could be fitted.
+      directory: where the files go; it is made where missing.
+      config: anything that JSON can say, e.g. the sweep's config.
+      versions: name -> version of what made the runs; by default what is installed here.
+      unit: of the loss; by default nats per token where the runs count tokens.
+      title: of the page; by default the name of the sweep.
+
+    Returns:
+      File name -> path, "report.html" among them.
+    """
+    directory = Path(directory)
+    columns = {} if analysis is None else analysis.columns
+    table = run_table(runs, columns)
+    unit = loss_unit(table, columns) if unit is None else unit
+    paths: dict[str, Path] = {}
+    figures = {}
+    for panel in gallery(table, analysis, unit):
+        paths |= style.save(panel.figure, directory, panel.name)
+        svg = base64.b64encode(paths[f"{panel.name}.svg"].read_bytes()).decode()
+        figures[panel.name] = {"svg": svg, "caption": panel.caption}
+    page = (
+        _environment()
+        .get_template(_TEMPLATE.name)
+        .render(
+            title=title or _title(table),
+            unit=unit,
+            figures=figures,
+            summary=_summary(table),
+            analysis=analysis,
+            data=columns.get("tokens", "tokens"),
+            budgets=[] if analysis is None else _budgets(analysis),
+            laws=[] if analysis is None else [_law(fit, analysis) for fit in _chosen_first(analysis)],
+            columns=run_columns(table, None if analysis is None else analysis.fit),
+            left_out=_left_out(runs, analysis),
+            config=None if config is None else json.dumps(config, indent=2, default=str, ensure_ascii=False),
+            versions=dict(versions) if versions is not None else installed_versions(),
+        )
+    )
+    paths["report.html"] = directory / "report.html"
+    part = directory / "report.html.part"
+    part.write_text(page, encoding="utf-8")
+    part.replace(paths["report.html"])
+    return paths
+
+
+def installed_versions() -> dict[str, str]:
+    """Python's and the relevant packages' versions; packages that are not installed are left out."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _environment() -> jinja2.Environment:
+    loader = jinja2.FileSystemLoader(_TEMPLATE.parent)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    for filter_ in (markup.number, markup.quantity, markup.percent, markup.interval, markup.duration):
+        environment.filters[filter_.__name__] = filter_
+    environment.filters |= {"symbol": markup.symbol, "title_of": style.title}
+    environment.globals["quantity"] = markup.quantity
+    return environment
+
+
+def _title(table: pd.DataFrame) -> str:
+    names = table["sweep"].dropna().astype(str).unique() if "sweep" in table else []
+    return names[0] if len(names) == 1 and names[0] else "Scaling report"
+
+
+def _summary(table: pd.DataFrame) -> dict[str, Any]:
+    """What the page says of the runs at its head."""
+    finished = table[table["status"] == "finished"]
+    seconds = pd.to_numeric(table["seconds"], errors="coerce").sum() if "seconds" in table else float("nan")
+    devices = table["device_kind"].dropna().unique() if "device_kind" in table else []
+    return {
+        "runs": len(table),
+        "roles": table["role"].tolist(),
+        "statuses": table["status"].value_counts().to_dict(),
+        "sizes": finished["params"].nunique(),
+        "smallest": finished["params"].min(),
+        "largest": finished["params"].max(),
+        "flops": table["flops"].sum(),
+        "seconds": seconds or float("nan"),
+        "devices": [str(device) for device in devices],
+    }
+
+
+def _budgets(analysis: Analysis) -> list[dict[str, Any]]:
+    """The budgets that the analysis was asked for; else three powers of ten from the largest fitted run."""
+    if analysis.budgets or not {"params", "tokens"} <= set(analysis.fit.law.inputs):
+        return analysis.budgets
+    first = math.ceil(math.log10(analysis.fit.ranges["flops"][1]))
+    return [analysis.fit.allocation(10.0**exponent) for exponent in range(first, first + 3)]
+
+
+def _chosen_first(analysis: Analysis) -> list[Fit]:
+    return sorted(analysis.fits.values(), key=lambda fit: fit.law.name != analysis.choice)
+
+
+def _law(fit: Fit, analysis: Analysis) -> dict[str, Any]:
+    """What the page says of one fitted law."""
+    intervals = fit.intervals
+    scores = {} if analysis.backtest is None else analysis.backtest.scores
+    return {
+        "name": fit.law.name,
+        "chosen": fit.law.name == analysis.choice,
+        "formula": markup.formula(fit.law.text),
+        "with_numbers": markup.formula(fit.law.text, fit.parameters),
+        "citation": fit.law.citation,
+        "parameters": [
+            {
+                "name": parameter.name,
+                "value": fit.parameters[parameter.name],
+                "interval": intervals[parameter.name],
+                "meaning": parameter.meaning,
+            }
+            for parameter in fit.law.parameters
+        ],
+        "objective": fit.objective,
+        "delta": fit.delta,
+        "scatter": fit.residual_scatter,
+        "backtest": scores.get(fit.law.name),
+        "cost": str(fit.cost),
+        "resamples": len(fit.samples),
+        "rows": len(fit.rows_used),
+        "certificate": {key.replace("_", " "): _plain(value) for key, value in fit.certificate.items()},
+        "warnings": fit.warnings,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A certificate's entry for reading."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return markup.number(value, 3) if isinstance(value, float) else str(value)
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else str(value)
+
+
+def _left_out(runs: Runs | pd.DataFrame, analysis: Analysis | None) -> list[tuple[str, str]]:
+    """Rows that the fit did not use and why, each once."""
+    rows = list(runs.left_out) if isinstance(runs, Runs) else []
+    rows += [] if analysis is None else analysis.fit.rows_left_out
+    return list(dict.fromkeys((str(row), str(reason)) for row, reason in rows))

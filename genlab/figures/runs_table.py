@@ -1,0 +1,151 @@
+"""The report's table of runs: which columns it has, how cells read, and by what they sort."""
+
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup, escape
+
+from genlab.figures import markup
+from genlab.scaling.fitted import Fit
+
+
+class Cell(NamedTuple):
+    """What a cell shows and the value it sorts by; None sorts last."""
+
+    html: Markup
+    key: Any
+
+
+class Column(NamedTuple):
+    """A column: its title, what it means, whether it holds numbers, and its cells, one a run."""
+
+    title: str
+    meaning: str
+    numeric: bool
+    cells: list[Cell]
+
+
+def run_columns(table: pd.DataFrame, fit: Fit | None) -> list[Column]:
+    """The columns that have anything to say of these runs, for the report.
+
+    Args:
+      table: from `run_table`.
+      fit: adds what the law says of each run.
+    """
+    table = table.assign(**_of_law(table, fit))
+    return [*_known(table, _RESULTS), *_metric_columns(table), *_known(table, _CIRCUMSTANCES)]
+
+
+def _known(table: pd.DataFrame, wanted: tuple) -> list[Column]:
+    """The wanted columns in which at least one run has a value."""
+    return [
+        _column(table, name, title, meaning, form)
+        for name, title, meaning, form in wanted
+        if name in table and any(markup.is_known(value) for value in table[name])
+    ]
+
+
+def _of_law(table: pd.DataFrame, fit: Fit | None) -> dict[str, np.ndarray]:
+    if fit is None or not set(fit.law.inputs) <= set(table):
+        return {}
+    inputs = {name: pd.to_numeric(table[name], errors="coerce").to_numpy(float) for name in fit.law.inputs}
+    predicted = fit.predict(**inputs)
+    return {"predicted": predicted, "relative_error": predicted / table["loss"].to_numpy() - 1}
+
+
+def _column(table: pd.DataFrame, name: str, title: str, meaning: str, form) -> Column:
+    numeric = form not in (_text, _role, _status)
+    values = table[name].tolist()
+    if numeric:
+        values = [None if pd.isna(value) else value for value in pd.to_numeric(table[name], errors="coerce")]
+    cells = [
+        Cell(form(value) if markup.is_known(value) else markup.NOT_KNOWN, value if markup.is_known(value) else None)
+        for value in values
+    ]
+    if name == "loss" and "loss_se" in table:
+        errors = table["loss_se"].tolist()
+        cells = [_with_error(cell, error) for cell, error in zip(cells, errors, strict=True)]
+    return Column(title, meaning, numeric, cells)
+
+
+def _with_error(cell: Cell, error: float) -> Cell:
+    if cell.key is None or not markup.is_known(error):
+        return cell
+    return Cell(cell.html + Markup(f'<span class="se">±{error:.4f}</span>'), cell.key)
+
+
+def _metric_columns(table: pd.DataFrame, most: int = 6) -> list[Column]:
+    """A column for each further final metric of the record's JSON cell."""
+    if "metrics" not in table:
+        return []
+    rows = [json.loads(cell) if isinstance(cell, str) and cell else {} for cell in table["metrics"]]
+    names = list(dict.fromkeys(name for row in rows for name in row))[:most]
+    metrics = pd.DataFrame([{name: row.get(name) for name in names} for row in rows])
+    return [_column(metrics, name, name.replace("_", " "), "final metric", _number) for name in names]
+
+
+def _text(value: Any) -> Markup:
+    return escape(value)
+
+
+def _status(value: Any) -> Markup:
+    return Markup('<span class="status {0}">{0}</span>').format(value)
+
+
+def _role(value: Any) -> Markup:
+    return escape(str(value).replace("_", " "))
+
+
+def _short(value: float) -> Markup:
+    return markup.number(value, 3)
+
+
+def _number(value: float) -> Markup:
+    return markup.number(value, 4)
+
+
+def _loss(value: float) -> Markup:
+    return markup.number(value, 5)
+
+
+def _error(value: float) -> Markup:
+    return markup.percent(value, 2)
+
+
+def _share(value: float) -> Markup:
+    return Markup(f"{100 * value:.1f}&thinsp;%")
+
+
+def _whole(value: float) -> Markup:
+    return Markup(f"{value:,.0f}")
+
+
+_RESULTS = (
+    ("name", "run", "name of the run", _text),
+    ("status", "status", "what became of the run", _status),
+    ("params", "parameters", "trained parameters that the law counts", markup.quantity),
+    ("tokens", "tokens", "training tokens seen, repeats counted", markup.quantity),
+    ("flops", "FLOPs", "training compute", _short),
+    ("loss", "loss", "final loss on held-out data, with its standard error", _loss),
+    ("predicted", "law", "what the fitted law says of this run", _loss),
+    ("relative_error", "law's error", "law over measured, minus one", _error),
+    ("role", "role", "grid: the fit may use it; held out: only to check forecasts", _role),
+)
+_CIRCUMSTANCES = (
+    ("train_loss", "training loss", "over the end of training", _loss),
+    ("params_non_embedding", "non-embedding", "parameters without embeddings", markup.quantity),
+    ("epochs", "epochs", "passes over the training data", _short),
+    ("batch_size", "batch", "examples of one update", _whole),
+    ("steps", "steps", "updates made", _whole),
+    ("seed", "seed", "of initialisation and data order", _whole),
+    ("seconds", "time", "wall time of training without compilation", markup.duration),
+    ("compile_seconds", "compilation", "wall time of tracing and compilation", markup.duration),
+    ("tokens_per_second", "tokens/s", "training throughput", _short),
+    ("mfu", "MFU", "share of the device's peak FLOP/s", _share),
+    ("device_count", "devices", "devices that the run used", _whole),
+    ("device_kind", "device", "their own name", _text),
+    ("attempts", "attempts", "times the run was tried", _whole),
+    ("error", "error", "why it failed or diverged", _text),
+)

@@ -1,0 +1,93 @@
+"""Remakes the figures and the report of a sweep from its table of runs; nothing is trained.
+
+    python -m launch.report --workdir=runs/quickstart
+
+Reads runs.csv, and fit.json where there is one; else (or with --refit) it runs the analysis that
+sweep.json names, or the default one, and writes fit.json. Writes report.html and every figure as .png and
+.svg. Any table of runs with the columns params, tokens and loss will do.
+Exit codes: 0 done, 1 the page was written but no law could be fitted, 2 bad input.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from absl import flags
+
+from genlab.configuration import ConfigError, from_json
+from genlab.figures import write_report
+from genlab.scaling import Analysis, ComputeOptimal, read_runs
+from launch import flags as command
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder that holds runs.csv.", required=True)
+_REFIT = flags.DEFINE_bool("refit", False, "Analyse the table anew even where fit.json is there.")
+
+
+def main() -> int:
+    """Writes the page and the figures; returns the exit code."""
+    workdir = Path(_WORKDIR.value)
+    table = read_table(workdir / "runs.csv")
+    sweep = read_json(workdir / "sweep.json")
+    config = from_json(sweep["analysis"]) if sweep and sweep.get("analysis") else ComputeOptimal()
+    analysis, code = None, 0
+    if (workdir / "fit.json").exists() and not _REFIT.value:
+        analysis = read_analysis(workdir / "fit.json")
+    else:
+        try:
+            analysis = config.run(read_runs(workdir / "runs.csv"))
+            analysis.save(workdir / "fit.json")
+        except ValueError as error:
+            print(f"no law could be fitted: {error}", file=sys.stderr)
+            code = 1
+    paths = write_report(table, analysis, workdir, config=sweep)
+    print("\n".join(f"written {path}" for path in paths.values()))
+    return code
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The whole table of runs, failed ones too.
+
+    Raises:
+      ConfigError: there is none, it is empty, or it is not a table.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path.parent} has no runs.csv: give the folder of a sweep with --workdir")
+    try:
+        table = pd.read_csv(path)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a table of runs: {str(error).splitlines()[0]}") from error
+    if table.empty:
+        raise ConfigError(f"{path} has no run yet")
+    return table
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object, None where there is no such file.
+
+    Raises:
+      ConfigError: it cannot be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def read_analysis(path: Path) -> Analysis:
+    """What fit.json holds.
+
+    Raises:
+      ConfigError: it cannot be read.
+    """
+    try:
+        return Analysis.load(path)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error!r}); --refit makes it anew") from error
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,93 @@
+"""A made-up sweep of known law: sizes by budgets and by tokens, learning curves, one held-out run."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from genlab.scaling.analysis import Analysis, ComputeOptimal
+from genlab.scaling.runs import read_runs
+
+SIZES = {16: 11e3, 24: 20e3, 32: 33e3, 48: 68e3, 64: 115e3}
+TOKENS = (0.5e6, 1e6, 2e6, 4e6)
+HELD_OUT = (128, 430e3, 8e6)
+
+
+def true_loss(params, tokens):
+    """Kaplan's joint form, nats per byte, with exponents such as small byte-level models show."""
+    return ((1.55e6 / params) ** (0.14 / 0.2) + 1.4e7 / tokens) ** 0.2
+
+
+def learning_curve(params: float, tokens: float, steps: int, rng: np.random.Generator) -> str:
+    """Log-spaced bins; above the law early on, as a rate that has yet to decay leaves it."""
+    bins = np.unique(np.geomspace(8, steps, 24).astype(int))
+    losses = np.minimum(5.5, true_loss(params, tokens * bins / steps))
+    losses = losses * (1 + 0.04 * (1 - bins / steps)) * np.exp(0.01 * rng.standard_normal(len(bins)))
+    return " ".join(f"{step}:{loss:.5f}" for step, loss in zip(bins, losses, strict=True))
+
+
+def run_row(width: int, params: float, tokens: float, role: str, rng: np.random.Generator) -> dict:
+    steps = round(tokens / 512)
+    loss = true_loss(params, tokens) * np.exp(0.003 * rng.standard_normal())
+    return {
+        "sweep": "synthetic",
+        "name": f"width={width},tokens={tokens:.0f}",
+        "role": role,
+        "config_hash": f"{rng.integers(16**12):012x}",
+        "seed": 0,
+        "family": "gpt",
+        "params": params,
+        "params_non_embedding": params - 320 * width,
+        "batch_size": 8,
+        "steps": steps,
+        "steps_planned": steps,
+        "examples": steps * 8,
+        "tokens": tokens,
+        "unique_tokens": 10.8e6,
+        "epochs": tokens / 10.8e6,
+        "flops": 6.6 * params * tokens,
+        "flops_convention": "jaxpr",
+        "loss": loss,
+        "loss_se": 0.004,
+        "train_loss": loss * 1.005,
+        "metrics": '{"accuracy": 0.41}',
+        "status": "finished",
+        "error": "",
+        "attempts": 1,
+        "device_kind": "cpu",
+        "device_count": 1,
+        "seconds": 6.6 * params * tokens / 2e10,
+        "compile_seconds": 1.9,
+        "tokens_per_second": 2e10 / (6.6 * params),
+        "curve": learning_curve(params, tokens, steps, rng),
+    }
+
+
+def synthetic_table() -> pd.DataFrame:
+    """20 finished runs, one diverged, one failed, and the held-out run last."""
+    rng = np.random.default_rng(0)
+    rows = [run_row(width, params, tokens, "grid", rng) for width, params in SIZES.items() for tokens in TOKENS]
+    diverged = run_row(64, SIZES[64], 3e6, "grid", rng)
+    diverged.update(status="diverged", error="the loss is not finite", loss=np.nan, loss_se=np.nan)
+    diverged["curve"] = " ".join(diverged["curve"].split()[:9]) + " 300:4.9 400:nan"
+    failed = {"name": "width=48,tokens=3000000", "role": "grid", "status": "failed"}
+    failed["error"] = "out of memory <at step 12>"
+    return pd.DataFrame([*rows, diverged, failed, run_row(*HELD_OUT, "held_out", rng)])
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    return synthetic_table()
+
+
+@pytest.fixture(scope="session")
+def _analysis() -> Analysis:
+    runs = read_runs(synthetic_table())
+    return ComputeOptimal(laws=("chinchilla", "kaplan"), starts=16, resamples=50).run(runs)
+
+
+@pytest.fixture
+def analysis(_analysis) -> Analysis:
+    """What is found in the made-up sweep, with few starts and resamples."""
+    return copy.deepcopy(_analysis)

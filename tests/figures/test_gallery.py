@@ -1,0 +1,139 @@
+"""Figures show every run, the law and the forecast, and cover nothing that matters."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+
+from genlab.figures import backtest, gallery, isoflop, law_fit, loss_vs_compute, write_figures
+from genlab.figures.loss_vs_compute import frontier
+from genlab.scaling.isoflop import isoflop_minima
+from genlab.scaling.runs import read_runs
+
+
+def points(axes):
+    """All (x, y) drawn in an axes as lines or markers."""
+    data = [np.column_stack(line.get_data()) for line in axes.lines if len(line.get_xdata())]
+    return np.concatenate(data).astype(float)
+
+
+def has_point(axes, x, y):
+    return np.isclose(points(axes), (x, y), rtol=1e-9).all(axis=1).any()
+
+
+def texts(figure):
+    found = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+    return " ".join(found)
+
+
+def test_write_figures_makes_every_file(table, analysis, tmp_path):
+    paths = write_figures(table, analysis, tmp_path / "new")
+    for name, kind in itertools.product(("loss_vs_compute", "isoflop", "law_fit", "backtest"), ("png", "svg")):
+        path = paths[f"{name}.{kind}"]
+        assert path == tmp_path / "new" / f"{name}.{kind}"
+        assert path.stat().st_size > 5_000
+    image = imread(paths["loss_vs_compute.png"])
+    assert image.shape[1] == 1380  # A page's 6.9 inches at 200 dots an inch.
+
+
+def test_loss_vs_compute_shows_every_run_that_has_a_loss(table, analysis):
+    axes = loss_vs_compute(table, analysis.fit, analysis.forecasts).axes[0]
+    finished = table[table["status"] == "finished"]
+    assert all(has_point(axes, run.flops, run.loss) for run in finished.itertuples())
+    assert has_point(axes, finished["flops"].iloc[-1], analysis.forecasts[0]["predicted"])
+
+
+def test_loss_vs_compute_marks_what_diverged_and_counts_what_it_cannot_show(table, analysis):
+    figure = loss_vs_compute(table, analysis.fit)
+    assert "1 of 23 runs not shown: 1 failed" in texts(figure)
+    crosses = [line for line in figure.axes[0].lines if line.get_marker() == "x" and len(line.get_xdata())]
+    diverged = table[table["status"] == "diverged"].iloc[0]
+    assert crosses[0].get_xdata()[0] == pytest.approx(diverged["flops"] * 300 / diverged["steps"])
+
+
+def test_the_legend_covers_no_run_and_no_law(table, analysis):
+    figure = loss_vs_compute(table, analysis.fit, analysis.forecasts)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    box = axes.get_legend().get_window_extent()
+    inside = [box.contains(*xy) for xy in axes.transData.transform(points(axes))]
+    assert not any(inside)
+
+
+def test_the_frontier_is_the_lower_convex_envelope():
+    """Against the definition: no point below any chord of the envelope, and every loss an improvement."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        flops, loss = np.exp(rng.uniform(20, 30, 15)), np.exp(rng.uniform(0, 1, 15))
+        best = frontier(flops, loss)
+        assert best[0] == np.argmin(flops) and best[-1] == np.argmin(loss)
+        x, y = np.log(flops), np.log(loss)
+        assert (np.diff(x[best]) > 0).all() and (np.diff(y[best]) < 0).all()
+        within = x <= x[best[-1]]
+        envelope = np.interp(x[within], x[best], y[best])
+        assert (y[within] >= envelope - 1e-12).all()
+        slopes = np.diff(y[best]) / np.diff(x[best])
+        assert (np.diff(slopes) > 0).all()
+
+
+def test_without_an_analysis_the_runs_are_shown_alone(table):
+    (panel,) = gallery(table, None)
+    assert panel.name == "loss_vs_compute"
+    assert "law" not in panel.caption
+
+
+def test_isoflop_shows_minima_and_says_which_budgets_have_none(table, analysis):
+    curves = isoflop_minima(read_runs(table).grid)
+    figure = isoflop(curves, analysis.fit)
+    for curve in curves:
+        if curve.best_params is not None:
+            assert has_point(figure.axes[0], curve.best_params, curve.best_loss)
+            assert has_point(figure.axes[1], curve.flops, curve.best_params)
+    refused = sum(curve.best_params is None for curve in curves)
+    assert refused and f"{refused} of {len(curves)} budgets without a minimum" in texts(figure)
+    assert "interpolated" in texts(figure)
+
+
+def test_backtest_puts_the_best_law_first_and_shows_every_forecast(analysis):
+    figure = backtest(analysis.backtest)
+    assert [axes.get_title(loc="left").split(":")[0] for axes in figure.axes] == ["Kaplan (chosen)", "Chinchilla"]
+    for axes, law in zip(figure.axes, ("kaplan", "chinchilla"), strict=True):
+        for row in analysis.backtest.table.query(f"law == '{law}'").itertuples():
+            assert has_point(axes, row.extrapolation, 100 * row.relative_error)
+
+
+def test_residuals_are_measured_over_law(table, analysis):
+    axes = law_fit(table, analysis.fit).axes[1]
+    run = table.iloc[3]
+    residual = 100 * (run["loss"] / analysis.fit.predict(params=run["params"], tokens=run["tokens"]) - 1)
+    assert has_point(axes, run["flops"], residual)
+
+
+def one_run(**values):
+    return pd.DataFrame([{"name": "a", "params": 1e6, "tokens": 1e8, "loss": 2.0, **values}])
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        one_run(),
+        one_run(loss=float("nan"), status="failed"),
+        one_run(params=7e10, tokens=1.4e12, loss=0.012),
+        pd.concat([one_run(), one_run(loss=11.0, name="b")]),
+        one_run(role="held_out"),
+        one_run(tokens=None, flops=1e15),
+    ],
+    ids=["one", "failed", "large", "two of one size", "held out only", "no tokens"],
+)
+def test_odd_tables_still_make_a_figure(table, analysis, tmp_path):
+    table = table.reset_index(drop=True)
+    for fit in (None, analysis.fit):
+        loss_vs_compute(table, fit).savefig(tmp_path / "a.png")
+    law_fit(table, analysis.fit).savefig(tmp_path / "b.png")
+
+
+def test_nothing_to_show_is_said():
+    assert "no three sizes share" in texts(isoflop([]))
+    assert "no backtest" in texts(backtest(None))
