@@ -119,9 +119,10 @@ def test_a_start_of_a_corpus_that_is_too_large(tokenizer, monkeypatch):
     assert facts["train_bytes"] == len(text.replace("\0", "").replace("<|endoftext|>", "").encode())
 
 
-def test_limited_text_is_the_start_of_all_text(corpus):
-    whole = Text(corpus, sequence_length=5).load().train
-    part = Text(corpus, sequence_length=5, max_tokens=50).load().train
+@pytest.mark.parametrize("tokenizer", [Text().tokenizer, BytePairEncoding(270)])
+def test_limited_text_is_the_start_of_all_text(corpus, tokenizer):
+    whole = Text(corpus, tokenizer, sequence_length=5).load().train
+    part = Text(corpus, tokenizer, sequence_length=5, max_tokens=50).load().train
     assert len(part) == 10
     assert np.array_equal(part.gather(np.arange(9))["tokens"], whole.gather(np.arange(9))["tokens"])
 

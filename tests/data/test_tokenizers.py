@@ -55,7 +55,9 @@ def test_documents_in_order_and_separators_without_text(tokenizer):
     assert [tokenizer.decode(ids) for ids in encoded] == TEXTS
     for ids, text in zip(encoded, TEXTS, strict=True):
         assert np.array_equal(ids, tokenizer.encode(text))
-    assert tokenizer.num_bytes(np.array([tokenizer.separator] * 3)) == 0
+    separator = tokenizer.separator
+    assert tokenizer.num_bytes(np.array([separator] * 3)) == 0
+    assert tokenizer.decode([separator]) == ("\0" if tokenizer.vocab_size == 256 else "<|endoftext|>")
 
 
 def test_a_character_cut_in_the_middle_shows(tokenizer):
