@@ -124,11 +124,31 @@ def attention(
 
 def unembed(x, table_VD):
     """Returns the logits x @ table^T, [..., V], float32, for x [..., D] and table [V, D]."""
-    flat = x.reshape(-1, x.shape[-1])
-    logits = jax.lax.dot_general(
-        flat,
-        table_VD.astype(x.dtype),
-        (((1,), (1,)), ((), ())),
-        preferred_element_type=jnp.float32,
-    )
-    return logits.reshape(*x.shape[:-1], table_VD.shape[0])
+    flat_ND = x.reshape(-1, x.shape[-1])
+    product = jnp.matmul if x.dtype == jnp.float32 else _low_precision_product
+    logits_NV = product(flat_ND, table_VD.T)
+    return logits_NV.reshape(*x.shape[:-1], table_VD.shape[0])
+
+
+@jax.custom_vjp
+def _low_precision_product(a, b):
+    """Returns a @ b, float32, with both operands rounded to the type of a, in both directions.
+
+    Left to itself, JAX multiplies the float32 gradient of the logits without rounding it, which
+    takes the two largest matmuls of a small model's backward pass off the fast units.
+    """
+    return jnp.matmul(a, b.astype(a.dtype), preferred_element_type=jnp.float32)
+
+
+def _product_forward(a, b):
+    return _low_precision_product(a, b), (a, b)
+
+
+def _product_backward(saved, gradient):
+    a, b = saved
+    gradient = gradient.astype(a.dtype)
+    b_gradient = jnp.matmul(a.T, gradient, preferred_element_type=jnp.float32)
+    return gradient @ b.T.astype(a.dtype), b_gradient.astype(b.dtype)
+
+
+_low_precision_product.defvjp(_product_forward, _product_backward)

@@ -117,15 +117,6 @@ def test_earlier_tokens_and_their_order_change_what_comes_after():
         assert np.all(last.max(axis=-1) > 1e-4)
 
 
-def test_rotary_attention_depends_on_distances_only():
-    model = dataclasses.replace(ROTARY, depth=1)
-    params, tokens = random_params(model), tokens_of(model, length=6)
-    cache = model.empty_cache(3, 12)
-    shifted = cache._replace(index=jnp.asarray(6), start_B=jnp.full((3,), 6))
-    run = jax.jit(lambda cache: model.apply({"params": params}, tokens, cache=cache)[0])
-    np.testing.assert_allclose(run(cache), run(shifted), atol=1e-5)
-
-
 def test_scan_with_remat_gives_the_same_loss_and_gradients():
     tokens = tokens_of(ROTARY)
 
