@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from genlab.scaling.derivatives import Table
 from genlab.scaling.law import Law
-from genlab.scaling.minimize import SAME_MINIMUM, Minima, Table, follow
+from genlab.scaling.minimize import SAME_MINIMUM, Minima, follow
 from genlab.scaling.starts import starting_points
 
 _ENTRIES_AT_ONCE = 4_000_000  # of a [resamples, rows] matrix of weights: 32 MB

@@ -23,11 +23,12 @@ import numpy as np
 
 from genlab.scaling.bootstrap import bootstrap
 from genlab.scaling.cost import Cost
+from genlab.scaling.derivatives import Table
 from genlab.scaling.diagnostics import fit_warnings
 from genlab.scaling.fitted import Fit
 from genlab.scaling.law import Law
 from genlab.scaling.laws import get_law
-from genlab.scaling.minimize import SAME_MINIMUM, Minima, Table, follow, polish
+from genlab.scaling.minimize import SAME_MINIMUM, Minima, follow, polish
 from genlab.scaling.runs import Runs
 from genlab.scaling.starts import starting_points
 

@@ -13,7 +13,7 @@ from genlab.scaling.cost import Cost
 from genlab.scaling.runs import Runs
 
 MIN_SIZES = 3  # A parabola has three coefficients.
-SAME_BUDGET = 1.15  # Runs whose FLOPs differ by less share a budget: steps come in whole batches.
+SAME_BUDGET = 1.15  # FLOPs of one budget differ by less than this factor: steps come in whole batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +61,9 @@ class IsoFlop:
 def isoflop_minima(runs: Runs, cost: Cost | None = None) -> list[IsoFlop]:
     """One isoFLOP curve for each training compute that at least three sizes share.
 
-    Runs whose FLOPs agree within 15 % share a budget. Where the table has no such budget (a grid of
-    sizes by tokens), each size's log loss is interpolated in log FLOPs, never extrapolated, at budgets
-    that at least three sizes span.
+    Runs whose FLOPs agree within 15 %, with a gap to all others, share a budget. Where the table has no
+    such budget (a grid of sizes by tokens), each size's log loss is interpolated in log FLOPs, never
+    extrapolated, at up to five budgets that at least three sizes have runs around.
 
     Args:
       runs: params, tokens, flops, loss.
@@ -106,57 +106,57 @@ def _shared_budgets(runs: Runs, cost: Cost) -> list[IsoFlop]:
 
 
 def _groups(flops: np.ndarray, order: np.ndarray) -> list[np.ndarray]:
-    """Runs of consecutive FLOPs, each within SAME_BUDGET of the smallest in its group."""
-    groups: list[list[int]] = []
-    for i in order:
-        if groups and flops[i] <= SAME_BUDGET * flops[groups[-1][0]]:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return [np.array(group) for group in groups]
+    """Runs whose FLOPs lie close together and apart from all others."""
+    log_flops = np.log(flops[order])
+    groups = np.split(order, np.flatnonzero(np.diff(log_flops) > np.log(SAME_BUDGET) / 3) + 1)
+    return [g for g in groups if flops[g].max() <= SAME_BUDGET * flops[g].min()]
 
 
 def _interpolated_budgets(runs: Runs, cost: Cost) -> list[IsoFlop]:
-    flops, params = runs.column("flops"), runs.column("params")
+    log_flops, params, loss = np.log(runs.column("flops")), runs.column("params"), runs.column("loss")
+    log_tokens, names = np.log(runs.column("tokens")), runs.names
     sizes = {}
     for size in np.unique(params):
         rows = np.flatnonzero(params == size)
-        rows = rows[np.unique(np.log(flops[rows]), return_index=True)[1]]
+        rows = rows[np.unique(log_flops[rows], return_index=True)[1]]
         if len(rows) > 1:
             sizes[size] = rows
-    budgets = _budgets_to_interpolate([flops[rows] for rows in sizes.values()])
-    names, loss = runs.names, runs.column("loss")
     curves = []
-    for budget in budgets:
+    for budget in _budgets_to_interpolate([log_flops[rows] for rows in sizes.values()]):
         points = []
         for size, rows in sizes.items():
-            if not flops[rows[0]] * (1 - 1e-9) <= budget <= flops[rows[-1]] * (1 + 1e-9):
+            at = log_flops[rows]
+            if not _spans(at, budget):
                 continue
-            right = int(np.clip(np.searchsorted(flops[rows], budget), 1, len(rows) - 1))
-            value = np.interp(np.log(budget), np.log(flops[rows]), np.log(loss[rows]))
-            tokens = np.interp(
-                np.log(budget), np.log(flops[rows]), np.log(runs.column("tokens")[rows])
-            )
-            name = f"{names[rows[right - 1]]}..{names[rows[right]]}"
-            points.append((name, float(size), float(np.exp(tokens)), float(np.exp(value))))
-        curves.append(_curve(float(budget), points, True, cost))
+            right = int(np.clip(np.searchsorted(at, budget), 1, len(rows) - 1))
+            tokens = np.exp(_interpolate(at, log_tokens[rows], budget))
+            value = np.exp(_interpolate(at, np.log(loss[rows]), budget))
+            points.append((f"{names[rows[right - 1]]}..{names[rows[right]]}", size, tokens, value))
+        curves.append(_curve(float(np.exp(budget)), points, True, cost))
     return curves
 
 
+def _interpolate(x: np.ndarray, y: np.ndarray, at: float) -> float:
+    """The parabola through the three nearest points (the line through two), at `at`."""
+    near = np.argsort(np.abs(x - at), kind="stable")[:3]
+    return float(np.polyval(np.polyfit(x[near] - at, y[near], len(near) - 1), 0.0))
+
+
 def _budgets_to_interpolate(spans: list[np.ndarray]) -> np.ndarray:
-    """At most five budgets, evenly spaced in log FLOPs over where at least three sizes are spanned."""
-    if len(spans) < MIN_SIZES:
+    """At most five log budgets, evenly spaced over where at least three sizes have runs around them."""
+
+    def covered(budget: float) -> bool:
+        return sum(_spans(span, budget) for span in spans) >= MIN_SIZES
+
+    ends = [end for span in spans for end in (span[0], span[-1]) if covered(end)]
+    if not ends:
         return np.array([])
-    ends = np.unique(np.concatenate([[span[0], span[-1]] for span in spans]))
-    covered = [flops for flops in ends if _spanning(spans, flops) >= MIN_SIZES]
-    if not covered:
-        return np.array([])
-    grid = np.geomspace(min(covered), max(covered), 5) if max(covered) > min(covered) else covered[:1]
-    return np.array([flops for flops in grid if _spanning(spans, flops) >= MIN_SIZES])
+    grid = np.unique(np.linspace(min(ends), max(ends), 5))
+    return np.array([budget for budget in grid if covered(budget)])
 
 
-def _spanning(spans: list[np.ndarray], flops: float) -> int:
-    return sum(span[0] * (1 - 1e-9) <= flops <= span[-1] * (1 + 1e-9) for span in spans)
+def _spans(log_flops: np.ndarray, budget: float) -> bool:
+    return bool(log_flops[0] - 1e-9 <= budget <= log_flops[-1] + 1e-9)
 
 
 def _curve(budget: float, points: list[tuple], interpolated: bool, cost: Cost) -> IsoFlop:

@@ -235,6 +235,10 @@ def parse_columns(columns: str | Mapping[str, str] | None) -> dict[str, str]:
 def _read(table: str | os.PathLike | pd.DataFrame, source: str) -> pd.DataFrame:
     if isinstance(table, pd.DataFrame):
         return table.reset_index(drop=True)
+    if os.path.isdir(table):
+        raise ValueError(f"{os.fspath(table)} is a folder: name a CSV table in it")
+    if not os.path.exists(table):
+        raise FileNotFoundError(f"there is no table {os.fspath(table)}")
     try:
         return pd.read_csv(table)
     except pd.errors.EmptyDataError:

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from genlab.scaling.derivatives import Table
 from genlab.scaling.law import Law, Positive
-from genlab.scaling.minimize import Table
 
 _LEAST_SHARE = 1e-3  # of the response that a log-scaled linear term starts with at least
 

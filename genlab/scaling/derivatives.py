@@ -1,0 +1,132 @@
+"""The objective of a fit and its derivatives, for many weightings of the rows at once.
+
+The objective is sum_n w_n Huber_delta(log predicted_n - log measured_n). JAX differentiates it twice and
+compiles it for a batch of problems of one shape.
+"""
+
+import dataclasses
+import functools
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genlab.scaling.law import Law, Positive
+
+_ROWS_PER_CALL = 8_192  # rows x problems of one compiled call: its temporaries stay in the L2 cache
+_MOST_PROBLEMS = 64  # of one call: as a bootstrap converges, calls are ever less full
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Table:
+    """The rows of a fit: logarithms of the law's inputs [inputs, rows] and of the response [rows]."""
+
+    log_inputs: np.ndarray
+    log_response: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.log_response)
+
+    def take(self, rows: np.ndarray) -> "Table":
+        """Some of the rows."""
+        return Table(self.log_inputs[:, rows], self.log_response[rows])
+
+
+@dataclasses.dataclass(eq=False)
+class Local:
+    """The objective near one point of each problem.
+
+    Attributes:
+      value: [problems].
+      gradient: [problems, P].
+      hessian: [problems, P, P].
+      majoriser: [problems, P, P], sum_n w_n min(1, delta/|r_n|) J_n J_n^T: the Hessian of iteratively
+        reweighted least squares.
+    """
+
+    value: np.ndarray
+    gradient: np.ndarray
+    hessian: np.ndarray
+    majoriser: np.ndarray
+
+    def take(self, rows) -> "Local":
+        """Some of the problems."""
+        return Local(*(array[rows] for array in vars(self).values()))
+
+    def put(self, rows, by: "Local") -> None:
+        """Overwrites the problems `rows` by those of `by`."""
+        for name, array in vars(self).items():
+            array[rows] = getattr(by, name)
+
+
+class Derivatives:
+    """Evaluates `Local` for any number of problems, by compiled calls of one shape.
+
+    Calling it takes coordinates [problems, P] and weights [problems, rows].
+    """
+
+    def __init__(self, law: Law, table: Table, delta: float):
+        rows = _padded(len(table))
+        fill = [0] * (rows - len(table))  # copies of row 0, with weight 0
+        take = np.concatenate([np.arange(len(table)), np.array(fill, dtype=int)])
+        self._padding = len(fill)
+        self._batch = int(np.clip(_ROWS_PER_CALL // rows, 1, _MOST_PROBLEMS))
+        self._compiled = _compiled(law)
+        self._delta = np.float64(delta)
+        with jax.enable_x64(True):
+            self._inputs = jnp.asarray(table.log_inputs[:, take])
+            self._response = jnp.asarray(table.log_response[take])
+
+    def __call__(self, coordinates: np.ndarray, weights: np.ndarray) -> "Local":
+        problems, rows = weights.shape
+        parts = []
+        with jax.enable_x64(True):
+            for begin in range(0, problems, self._batch):
+                part = slice(begin, min(begin + self._batch, problems))
+                count = part.stop - begin
+                at = np.repeat(coordinates[begin : begin + 1], self._batch, axis=0)
+                at[:count] = coordinates[part]
+                w = np.zeros((self._batch, rows + self._padding))
+                w[:count, :rows] = weights[part]
+                found = self._compiled(at, w, self._inputs, self._response, self._delta)
+                parts.append([np.asarray(array)[:count] for array in found])
+        return Local(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _padded(rows: int) -> int:
+    """Row counts are rounded up, so that tables of similar size share a compilation."""
+    return max(16, 1 << (rows - 1).bit_length()) if rows <= 1024 else -(-rows // 1024) * 1024
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(law: Law):
+    """(objective, gradient, Hessian, majoriser) of a batch of problems, compiled."""
+    is_log = tuple(bool(value) for value in law.is_log)
+
+    def log_predicted(coordinates, log_inputs):
+        values = [
+            jnp.exp(coordinate) if logarithm else coordinate
+            for coordinate, logarithm in zip(coordinates, is_log, strict=True)
+        ]
+        p = SimpleNamespace(**dict(zip(law.parameter_names, values, strict=True)))
+        x = SimpleNamespace(**dict(zip(law.inputs, map(Positive, log_inputs), strict=True)))
+        return jnp.broadcast_to(jnp.log(law.formula(p, x)), log_inputs.shape[1:])
+
+    def one(at, weights, log_inputs, log_response, delta):
+        directions = jnp.eye(len(is_log))
+        predicted, jacobian_PN = jax.vmap(
+            lambda direction: jax.jvp(lambda c: log_predicted(c, log_inputs), (at,), (direction,)),
+            out_axes=(None, 0),
+        )(directions)
+        residual = predicted - log_response
+        slope = weights * jnp.clip(residual, -delta, delta)
+        value = jnp.sum(slope * (residual - 0.5 * jnp.clip(residual, -delta, delta)))
+        inside = jnp.where(jnp.abs(residual) < delta, weights, 0.0)
+        touching = weights * jnp.minimum(1.0, delta / jnp.maximum(jnp.abs(residual), 1e-300))
+        bend = jax.hessian(lambda c: jnp.sum(slope * log_predicted(c, log_inputs)))(at)
+        hessian = (jacobian_PN * inside) @ jacobian_PN.T + bend
+        majoriser = (jacobian_PN * touching) @ jacobian_PN.T
+        return value, jacobian_PN @ slope, hessian, majoriser
+
+    return jax.jit(jax.vmap(one, in_axes=(0, 0, None, None, None)))
