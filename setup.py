@@ -8,6 +8,7 @@ setup(
     description="A JAX laboratory for generative AI and its scaling laws",
     python_requires=">=3.11",
     packages=find_packages(include=["genlab*", "experiments*", "launch*"]),
+    package_data={"genlab.figures": ["*.jinja"]},
     install_requires=[
         "jax>=0.7,<0.12",
         "flax>=0.11,<0.14",

@@ -44,7 +44,9 @@ def backtest(result: Backtest | None) -> Figure:
             markeredgewidth=0.5,
         )
         chosen = " (chosen)" if law == result.choice else ""
-        axes.set_title(f"{style.title(law)}{chosen}: {score:.2g} % root mean square", fontsize=7.5)
+        axes.set_title(
+            f"{style.title(law)}{chosen}: {score:.{1 if score >= 1 else 2}f} % root mean square", fontsize=7.5
+        )
         axes.set_ylim(-reach, reach)
         style.factor_axis(axes.xaxis, furthest)
     for axes in grid[-1]:

@@ -74,13 +74,24 @@ def _legend(axes: Axes) -> None:
     """In the lower left, which the frontier leaves empty; the forecast beside what was measured."""
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda i: (labels[i] == _UNFINISHED, i))
-    axes.legend(
-        [handles[i] for i in order],
-        [labels[i] for i in order],
-        loc="lower left",
-        borderaxespad=0.8,
-        labelspacing=0.45,
-    )
+    handles, labels = [handles[i] for i in order], [labels[i] for i in order]
+    legend = axes.legend(handles, labels, loc="lower left", borderaxespad=0.8, labelspacing=0.45)
+    axes.figure.draw_without_rendering()
+    box = legend.get_window_extent().transformed(axes.transAxes.inverted())
+    _make_room(axes, right=box.x1 + 0.02, top=box.y1 + 0.03)
+
+
+def _make_room(axes: Axes, right: float, top: float) -> None:
+    """Lowers the foot of the loss axis until no line is in its corner, given as shares of the axes."""
+    lines = [np.column_stack(line.get_data()).astype(float) for line in axes.lines]
+    points = np.concatenate([line for line in lines if len(line)])
+    place = axes.transAxes.inverted().transform(axes.transData.transform(points))
+    in_the_way = points[(place[:, 0] > 0) & (place[:, 0] < right)]
+    low, high = np.log(axes.get_ylim())
+    if len(in_the_way):
+        lowest = np.log(np.nanmin(in_the_way[:, 1]))
+        low = min(low, (lowest - min(top, 0.6) * high) / (1 - min(top, 0.6)))
+    style.loss_axis(axes.yaxis, float(np.exp(low)), float(np.exp(high)))
 
 
 def frontier(flops: np.ndarray, loss: np.ndarray) -> np.ndarray:

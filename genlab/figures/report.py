@@ -164,7 +164,7 @@ def _law(fit: Fit, analysis: Analysis) -> dict[str, Any]:
         "delta": fit.delta,
         "scatter": fit.residual_scatter,
         "backtest": scores.get(fit.law.name),
-        "cost": str(fit.cost),
+        "cost": markup.formula(str(fit.cost)),
         "resamples": len(fit.samples),
         "rows": len(fit.rows_used),
         "certificate": {key.replace("_", " "): _plain(value) for key, value in fit.certificate.items()},

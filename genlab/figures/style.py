@@ -166,7 +166,9 @@ def quantity_axis(axis, low: float, high: float, text: Callable[[float], str] = 
 # Leading digits of ticks, sparse to dense; a step of s is every multiple of s between 1 and 10.
 _MANTISSAS = (
     *((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)),
-    *(np.arange(1, 10, step) for step in (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4)),
+    np.arange(1, 10, 0.5),
+    (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9),
+    *(np.arange(1, 10, step) for step in (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4)),
 )
 
 

@@ -1,5 +1,6 @@
 """Figures show every run, the law and the forecast, and cover nothing that matters."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -9,8 +10,6 @@ from matplotlib.image import imread
 
 from genlab.figures import backtest, gallery, isoflop, law_fit, loss_vs_compute, write_figures
 from genlab.figures.loss_vs_compute import frontier
-from genlab.scaling.isoflop import isoflop_minima
-from genlab.scaling.runs import read_runs
 
 
 def points(axes):
@@ -84,15 +83,17 @@ def test_without_an_analysis_the_runs_are_shown_alone(table):
     assert "law" not in panel.caption
 
 
-def test_isoflop_shows_minima_and_says_which_budgets_have_none(table, analysis):
-    curves = isoflop_minima(read_runs(table).grid)
+def test_isoflop_shows_minima_and_says_which_budgets_have_none(analysis):
+    refused = {"coefficients": (), "best_params": None, "best_tokens": None, "best_loss": None}
+    first, *rest = analysis.isoflop
+    curves = [dataclasses.replace(first, **refused, refused="edge", interpolated=True), *rest]
     figure = isoflop(curves, analysis.fit)
+    for curve in rest:
+        assert has_point(figure.axes[0], curve.best_params, curve.best_loss)
+        assert has_point(figure.axes[1], curve.flops, curve.best_params)
     for curve in curves:
-        if curve.best_params is not None:
-            assert has_point(figure.axes[0], curve.best_params, curve.best_loss)
-            assert has_point(figure.axes[1], curve.flops, curve.best_params)
-    refused = sum(curve.best_params is None for curve in curves)
-    assert refused and f"{refused} of {len(curves)} budgets without a minimum" in texts(figure)
+        assert all(has_point(figure.axes[0], *at) for at in zip(curve.params, curve.loss, strict=True))
+    assert f"1 of {len(curves)} budgets without a minimum" in texts(figure)
     assert "interpolated" in texts(figure)
 
 
