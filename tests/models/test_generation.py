@@ -11,8 +11,10 @@ from genlab.models.generation import Sampling, decode, generate, sample_token, t
 from genlab.models.gpt import GPT
 from genlab.models.transformer import stack_blocks
 
-LEARNED = GPT(vocab_size=23, context_length=40, width=16, depth=2, num_heads=4)
-ROTARY = dataclasses.replace(LEARNED, positions="rotary", num_kv_heads=2, qk_norm=True, norm="rmsnorm")
+LEARNED = GPT(vocab_size=23, context_length=40, width=16, depth=1, num_heads=4)
+ROTARY = dataclasses.replace(
+    LEARNED, depth=2, positions="rotary", num_kv_heads=2, qk_norm=True, norm="rmsnorm"
+)
 PROMPTS = [[3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5], [7], [2, 2, 2], [8, 0, 8]]
 # Greedy, plain, truncated by rank, truncated by mass: all in one batch.
 SETTINGS = {"temperature": [0.0, 1.0, 0.7, 1.3], "top_k": [0, 0, 4, 0], "top_p": [1.0, 1.0, 1.0, 0.7]}
