@@ -23,6 +23,9 @@ from genlab.training.step import (
 
 PyTree = Any
 
+# Random numbers compile for seconds and run once: unoptimised, a GPT of two blocks starts a second earlier.
+_COMPILER_OPTIONS = {("init", "cpu"): {"xla_backend_optimization_level": "0"}}
+
 
 @dataclass(eq=False)
 class Program:
@@ -92,7 +95,7 @@ class Program:
             if name == "train":
                 steps = jax.tree.leaves(arguments[1])[0].shape[0]
                 self.flops_per_step = count_jaxpr(traced.jaxpr).flops / steps
-            self._compiled[key] = traced.lower().compile()
+            self._compiled[key] = traced.lower().compile(_COMPILER_OPTIONS.get((name, jax.default_backend())))
             self.compile_seconds += time.perf_counter() - started
         return self._compiled[key]
 
