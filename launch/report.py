@@ -36,7 +36,7 @@ def main() -> int:
         analysis = read_analysis(workdir / "fit.json")
     else:
         try:
-            analysis = config.run(read_runs(workdir / "runs.csv"))
+            analysis = config.run(read_runs(workdir / "runs.csv", needed=("params", "loss")))
             analysis.save(workdir / "fit.json")
         except ValueError as error:
             print(f"no law could be fitted: {error}", file=sys.stderr)

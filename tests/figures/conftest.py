@@ -76,18 +76,26 @@ def synthetic_table() -> pd.DataFrame:
     return pd.DataFrame([*rows, diverged, failed, run_row(*HELD_OUT, "held_out", rng)])
 
 
-@pytest.fixture
-def table() -> pd.DataFrame:
+@pytest.fixture(scope="session")
+def sweep_table() -> pd.DataFrame:
+    """The made-up sweep; not to be changed."""
     return synthetic_table()
 
 
 @pytest.fixture(scope="session")
-def _analysis() -> Analysis:
-    runs = read_runs(synthetic_table())
-    return ComputeOptimal(laws=("chinchilla", "kaplan"), starts=16, resamples=50).run(runs)
+def sweep_analysis(sweep_table) -> Analysis:
+    """What is found in it, with few starts and resamples; not to be changed."""
+    laws = ("chinchilla", "kaplan")
+    return ComputeOptimal(laws=laws, starts=16, resamples=50).run(read_runs(sweep_table))
 
 
 @pytest.fixture
-def analysis(_analysis) -> Analysis:
-    """What is found in the made-up sweep, with few starts and resamples."""
-    return copy.deepcopy(_analysis)
+def table(sweep_table) -> pd.DataFrame:
+    """The made-up sweep, to do with as one likes."""
+    return sweep_table.copy()
+
+
+@pytest.fixture
+def analysis(sweep_analysis) -> Analysis:
+    """Its analysis, to do with as one likes."""
+    return copy.deepcopy(sweep_analysis)

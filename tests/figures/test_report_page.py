@@ -1,6 +1,5 @@
 """The page: whole, self-contained, honest about what is missing, and safe against what names hold."""
 
-import json
 import re
 from html.parser import HTMLParser
 
@@ -45,9 +44,10 @@ class Page(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.words))
 
 
-@pytest.fixture
-def page(table, analysis, tmp_path):
-    paths = write_report(table, analysis, tmp_path, config={"width": 64}, versions={"jax": "9.9"})
+@pytest.fixture(scope="module")
+def page(sweep_table, sweep_analysis, tmp_path_factory):
+    folder, extras = tmp_path_factory.mktemp("page"), {"config": {"width": 64}, "versions": {"jax": "9.9"}}
+    paths = write_report(sweep_table, sweep_analysis, folder, **extras)
     assert set(paths) >= {"report.html", "loss_vs_compute.png", "isoflop.svg", "backtest.png"}
     return Page(paths["report.html"].read_text(encoding="utf-8"))
 
@@ -124,14 +124,3 @@ def test_a_table_with_the_least_columns_and_no_bootstrap_makes_a_page(table, ana
     page = Page(write_report(runs, analysis, tmp_path)["report.html"].read_text())
     assert len(page.rows) == 1 + 21
     assert "no interval" in page.text
-
-
-def test_the_analysis_may_come_from_its_file(table, analysis, tmp_path):
-    analysis.save(tmp_path / "fit.json")
-    again = type(analysis).load(tmp_path / "fit.json")
-    first, second = (
-        write_report(table, a, tmp_path / name, versions={})["report.html"].read_text()
-        for name, a in (("a", analysis), ("b", again))
-    )
-    assert first == second
-    assert json.loads((tmp_path / "fit.json").read_text())["law"] == analysis.choice

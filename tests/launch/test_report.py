@@ -1,0 +1,87 @@
+"""launch.report: figures and page from the table alone."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from genlab.configuration import ConfigError, to_json
+from genlab.scaling import ComputeOptimal
+from launch.report import read_analysis, read_json, read_table
+
+ROOT = Path(__file__).parents[2]
+
+
+def report(workdir, *arguments):
+    command = [sys.executable, "-m", "launch.report", f"--workdir={workdir}", *arguments]
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def write_table(workdir, rows=12):
+    """A table as anybody may have it: params, tokens, loss and a held-out run."""
+    params, tokens = np.meshgrid([1e4, 2e4, 4e4], [1e6, 2e6, 4e6, 8e6])
+    params, tokens = np.append(params.ravel()[:rows], 8e4), np.append(tokens.ravel()[:rows], 1.6e7)
+    loss = 1.0 + 30 / params**0.4 + 700 / tokens**0.5
+    roles = ["grid"] * (len(params) - 1) + ["held_out"]
+    table = pd.DataFrame({"params": params, "tokens": tokens, "loss": loss, "role": roles})
+    table.to_csv(workdir / "runs.csv", index=False)
+
+
+def test_a_table_alone_becomes_law_figures_and_page_and_again_from_fit_json(tmp_path):
+    write_table(tmp_path)
+    analysis = ComputeOptimal(laws=("chinchilla",), resamples=20, starts=16)
+    sweep = {"name": "mine", "analysis": to_json(analysis), "runs": []}
+    (tmp_path / "sweep.json").write_text(json.dumps(sweep))
+    code, out, error = report(tmp_path)
+    assert (code, error) == (0, "")
+    for name in ("report.html", "loss_vs_compute.png", "loss_vs_compute.svg", "isoflop.svg", "fit.json"):
+        assert (tmp_path / name).exists(), name
+    assert f"written {tmp_path / 'report.html'}" in out
+    saved = json.loads((tmp_path / "fit.json").read_text())
+    assert saved["law"] == "chinchilla" and list(saved["fits"]) == ["chinchilla"]
+    assert saved["parameters"]["alpha"] == pytest.approx(0.4, rel=1e-3)
+
+    page = (tmp_path / "report.html").read_text()
+    (tmp_path / "report.html").unlink()
+    before = (tmp_path / "fit.json").read_bytes()
+    assert report(tmp_path)[0] == 0
+    assert (tmp_path / "report.html").read_text() == page
+    assert (tmp_path / "fit.json").read_bytes() == before
+
+
+def test_too_few_runs_for_a_law_are_reported_all_the_same(tmp_path):
+    write_table(tmp_path, rows=3)
+    code, _, error = report(tmp_path)
+    assert code == 1
+    assert error.startswith("no law could be fitted: ") and error.count("\n") == 1
+    assert (tmp_path / "report.html").exists()
+
+
+def test_a_folder_without_a_table_is_one_line_and_exit_code_2(tmp_path):
+    code, out, error = report(tmp_path)
+    assert (code, out) == (2, "")
+    assert error == f"error: {tmp_path} has no runs.csv: give the folder of a sweep with --workdir\n"
+
+
+@pytest.mark.parametrize("text, complaint", [("", "is not a table"), ("params,loss\n", "has no run")])
+def test_an_empty_table_is_refused(tmp_path, text, complaint):
+    (tmp_path / "runs.csv").write_text(text)
+    with pytest.raises(ConfigError, match=complaint):
+        read_table(tmp_path / "runs.csv")
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    (tmp_path / "sweep.json").write_text("{")
+    (tmp_path / "fit.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"sweep.json cannot be read"):
+        read_json(tmp_path / "sweep.json")
+    with pytest.raises(ConfigError, match=r"fit.json cannot be read .*--refit"):
+        read_analysis(tmp_path / "fit.json")
+    assert read_json(tmp_path / "none.json") is None
