@@ -61,14 +61,18 @@ class Experiment:
                               f"{jax.process_count()} processes")
 
     def train_on(self, *, tokens: float | None = None, examples: float | None = None) -> "Experiment":
-        """This experiment with as many steps as see so many tokens, or examples, rounded up."""
+        """This experiment with as many steps as see so many tokens, or examples.
+
+        Rounded up to whole dispatches: a shorter last one would be another compilation.
+        """
         if (tokens is None) == (examples is None):
             raise ConfigError("train_on takes either tokens or examples")
         if tokens is not None:
             if self.data.tokens_per_example is None:
                 raise ConfigError(f"{type(self.data).__name__} has no tokens; use train_on(examples=...)")
             examples = tokens / self.data.tokens_per_example
-        steps = math.ceil(examples / self.training.batch_size)
+        portion = self.training.steps_per_dispatch
+        steps = math.ceil(examples / self.training.batch_size / portion) * portion
         return dataclasses.replace(self, training=dataclasses.replace(self.training, steps=steps))
 
     @property

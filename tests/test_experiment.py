@@ -82,9 +82,10 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(experiment, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, a.params, b.params)
 
 
-def test_train_on_rounds_up_to_whole_steps(experiment):
+def test_train_on_rounds_up_to_whole_dispatches(experiment):
     assert experiment.train_on(tokens=1000).training.steps == 8
-    assert experiment.train_on(examples=17).training.steps == 3
+    assert experiment.train_on(examples=33).training.steps == 8
+    assert experiment.train_on(examples=32).training.steps == 4
     with pytest.raises(ConfigError, match="either tokens or examples"):
         experiment.train_on()
 

@@ -2,10 +2,10 @@
 
     python -m launch.sweep --config=experiments/scaling/quickstart.py --workdir=runs/quickstart
 
-Thirteen runs of five widths by one to four million tokens (bytes), 12,000 to 120,000 parameters; the
-fit sees twelve. The form of the law, Chinchilla's or Kaplan's, is chosen by backtest among the twelve
-(the rule: genlab/scaling/backtest.py), and its forecast of the thirteenth, with 3.4 times the compute of
-any other, is checked.
+Fifteen runs of 11,000 to 119,000 parameters, at four compute budgets; the fit sees fourteen. The form of
+the law, Chinchilla's or Kaplan's, is chosen by backtest among the fourteen (the rule:
+genlab/scaling/backtest.py), and its forecast of the fifteenth, with three times the compute of any other,
+is checked.
 
 What keeps runs this small well-behaved: 512 tokens an update, a learning rate of 0.16 / width, a
 warm-up of a twentieth, a cosine to a twentieth over each run's own length, at least 1,000 updates.
@@ -20,35 +20,41 @@ from genlab.sweeps import Sweep
 from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
 
-MILLION = 1_000_000
+DEPTH, SEQUENCE_LENGTH, VOCABULARY = 2, 64, 256
 
-GRID = {  # width: millions of tokens
-    16: (1.024, 2.048, 4.096),
-    24: (1.024, 2.048, 4.096),
-    32: (1.024, 2.048, 4.096),
-    48: (1.024, 2.048),
-    64: (1.024,),
+GRID = {  # FLOPs: widths, chosen so that the best of each budget lies inside
+    1.3e11: (16, 24, 32),
+    2.65e11: (16, 24, 32, 48),
+    5.3e11: (24, 32, 48, 64),
+    1.06e12: (32, 48, 64),
 }
-HELD_OUT = {64: (4.096,)}
+HELD_OUT = {3.2e12: (64,)}
 
 
-def get_config(width: int | str = 32, tokens: float = 2.048 * MILLION) -> Experiment:
+def flops_per_token(width: int) -> float:
+    """6 (N' + V D) + 12 L T D: all the matmuls of training (genlab/scaling/conventions.py)."""
+    blocks = 12 * DEPTH * width**2
+    return 6 * (blocks + VOCABULARY * width) + 12 * DEPTH * SEQUENCE_LENGTH * width
+
+
+def get_config(width: int | str = 32, flops: float = 2.65e11) -> Experiment:
     """One run of the sweep."""
     width = int(width)
+    model = GPT(width=width, depth=DEPTH, num_heads=2, context_length=SEQUENCE_LENGTH, vocab_size=VOCABULARY)
     return Experiment(
-        objective=NextToken(model=GPT(width=width, depth=2, num_heads=2, context_length=64)),
-        data=Text(source=StandardLibrary(), tokenizer=Bytes(), sequence_length=64),
+        objective=NextToken(model=model),
+        data=Text(source=StandardLibrary(), tokenizer=Bytes(), sequence_length=SEQUENCE_LENGTH),
         optimizer=AdamW(learning_rate=0.16 / width),
         training=Training(batch_size=8, evaluate_examples=4_096, log_steps=200, writers=()),
-        name=f"width{width}-{tokens / MILLION:.1f}M",
-    ).train_on(tokens=tokens)
+        name=f"width{width}-{flops:.3g}".replace("e+", "e"),
+    ).train_on(tokens=flops / flops_per_token(width))
 
 
 def get_sweep() -> Sweep:
     """The grid, the held-out run and the analysis."""
 
-    def runs(table):
-        return [get_config(width, m * MILLION) for width, millions in table.items() for m in millions]
+    def runs(budgets):
+        return [get_config(width, flops) for flops, widths in budgets.items() for width in widths]
 
     return Sweep(runs(GRID), held_out=runs(HELD_OUT), analysis=ComputeOptimal(laws=("chinchilla", "kaplan")),
                  name="quickstart")

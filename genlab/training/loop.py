@@ -34,10 +34,12 @@ class Training:
       micro_batches: parts of a batch that run one after another (gradient accumulation).
       steps_per_dispatch: updates a call of the compiled program; 8 hides dispatch and allocation.
       ema_decay: moving average of the parameters, which evaluations and samples then use.
-      evaluate_steps: updates between evaluations; 0 for one at the end only.
+      evaluate_steps: updates between evaluations, each at the next end of a dispatch; 0 for one at the
+        end only.
       evaluate_examples: held-out examples an evaluation, evenly spaced; 0 for all there are.
       log_steps: updates between lines in the log.
-      checkpoint_steps: updates between checkpoints; 0 to go by the clock.
+      checkpoint_steps: updates between checkpoints, each at the next end of a dispatch; 0 to go by the
+        clock.
       checkpoint_seconds: seconds between checkpoints when `checkpoint_steps` is 0.
       keep_last: newest checkpoints kept.
       keep_best: checkpoints with the lowest held-out loss kept beside them.
@@ -194,17 +196,17 @@ class _Run:
         pending = None
         try:
             while self.step < self.training.steps:
-                stop = self._next_boundary(self.step)
-                batches = self.program.plan.put(self.train_batches.stack(self.step, stop))
+                start, stop = self.step, self._dispatch_end(self.step)
+                batches = self.program.plan.put(self.train_batches.stack(start, stop))
                 self.state, metrics = self._dispatch(batches)
                 if pending:
                     self._read(*pending)
-                pending = (self.step, stop, metrics)
+                pending = (start, stop, metrics)
                 self.step = stop
-                if self._is_due(stop):
+                if self._is_due(start, stop):
                     self._read(*pending)
                     pending = None
-                    self._pause(stop)
+                    self._pause(start, stop)
                     if self.should_stop() and stop < self.training.steps:
                         return self._outcome("preempted")
             if not self.held_out:
@@ -233,12 +235,12 @@ class _Run:
         self.held_out = {name: Estimate(*pair) for name, pair in progress["held_out"].items()}
         return state, int(state.step)
 
-    def _next_boundary(self, step: int) -> int:
+    def _dispatch_end(self, step: int) -> int:
         """End of the dispatch that starts at `step`: a function of the step alone, so that a resumed
-        run cuts its steps into the same dispatches and ends with the same bits."""
-        t = self.training
-        periods = (t.steps_per_dispatch, t.evaluate_steps, t.checkpoint_steps)
-        return min(t.steps, *((step // period + 1) * period for period in periods if period))
+        run cuts its steps into the same dispatches and ends with the same bits. All but the last are
+        of one length, because another length is another compilation."""
+        per_dispatch = self.training.steps_per_dispatch
+        return min((step // per_dispatch + 1) * per_dispatch, self.training.steps)
 
     def _dispatch(self, batches):
         compiled = self.program.compile_seconds
@@ -248,19 +250,19 @@ class _Run:
             self.clock.restart()
         return state, metrics
 
-    def _is_due(self, step: int) -> bool:
+    def _is_due(self, start: int, stop: int) -> bool:
         t = self.training
         by_clock = not t.checkpoint_steps and time.perf_counter() - self.last_checkpoint > t.checkpoint_seconds
-        by_steps = any(period and step % period == 0 for period in (t.evaluate_steps, t.checkpoint_steps))
-        return by_clock or by_steps or step == t.steps or self.should_stop()
+        by_steps = any(_crosses(start, stop, period) for period in (t.evaluate_steps, t.checkpoint_steps))
+        return by_clock or by_steps or stop == t.steps or self.should_stop()
 
-    def _pause(self, step: int) -> None:
-        """Evaluates and saves what is due at `step`; the clock of throughput stands still."""
+    def _pause(self, start: int, stop: int) -> None:
+        """Evaluates and saves what is due at `stop`; the clock of throughput stands still."""
         t = self.training
         jax.block_until_ready(self.state.step)
         self.clock.stop()
         loss = None
-        if step == t.steps or (t.evaluate_steps and step % t.evaluate_steps == 0):
+        if stop == t.steps or _crosses(start, stop, t.evaluate_steps):
             self.held_out = self._evaluate()
             loss = self.held_out["loss"].mean
         self._save(loss)
@@ -279,7 +281,7 @@ class _Run:
         means = {name: float(total.sum() / weight.sum()) for name, (total, weight) in host.items()}
         self.clock.count(stop - start)
         progress = self._progress(stop, means)
-        if stop // self.training.log_steps > start // self.training.log_steps or stop == self.training.steps:
+        if _crosses(start, stop, self.training.log_steps) or stop == self.training.steps:
             speed = {"examples_per_second": progress.examples_per_second, "mfu": progress.mfu}
             self.log.write(stop, means | {k: v for k, v in speed.items() if v})
         for listener in self.listeners:
@@ -339,6 +341,11 @@ class _Run:
             examples_per_second=rate, mfu=mfu, device_kind=device.device_kind,
             device_count=self.program.plan.mesh.size, error=error,
         )
+
+
+def _crosses(start: int, stop: int, period: int) -> bool:
+    """Whether a multiple of `period` (0 for none) lies in (start, stop]."""
+    return bool(period) and stop // period > start // period
 
 
 @dataclass
