@@ -74,7 +74,7 @@ _LAW = (
 _FORECAST = " The star is the run that the fit never saw; the panel on the right compares it with its forecast."
 _LAW_FIT = (
     "(a) Final losses against training {data}, and what the law says of each size. (b) How far the "
-    "measured losses are above the law; the band is two standard deviations of the fitted runs' residuals. "
+    "law is above the measured losses; the band is two standard deviations of the fitted runs' residuals. "
     "Stars are held-out runs."
 )
 _ISOFLOP = (

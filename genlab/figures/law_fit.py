@@ -41,7 +41,9 @@ def _draw_lines(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.SizeCo
     low, high = shown["tokens"].min(), shown["tokens"].max()
     span = max(high / low, 2.0)
     style.quantity_axis(axes.xaxis, low / span**0.06, high * span**0.22, style.count)
-    style.loss_axis(axes.yaxis, shown["loss"].min() / 1.04, shown["loss"].max() * 1.04)
+    predicted = fit.predict(params=shown["params"].to_numpy(), tokens=shown["tokens"].to_numpy())
+    losses = np.append(predicted, shown["loss"])
+    style.loss_axis(axes.yaxis, losses.min() / 1.04, losses.max() * 1.04)
     names = []
     for size, rows in shown.groupby("params"):
         colour = colours(size)
@@ -59,7 +61,7 @@ def _draw_lines(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.SizeCo
 
 def _draw_residuals(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.SizeColours) -> None:
     predicted = fit.predict(params=shown["params"].to_numpy(), tokens=shown["tokens"].to_numpy())
-    error = 100 * (shown["loss"].to_numpy() / predicted - 1)
+    error = 100 * (predicted / shown["loss"].to_numpy() - 1)
     held_out = (shown["role"] == "held_out").to_numpy()
     scatter = 100 * fit.residual_scatter
     axes.axhspan(-2 * scatter, 2 * scatter, color=style.FAINT, alpha=0.5, linewidth=0)
@@ -70,7 +72,7 @@ def _draw_residuals(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.Si
     span = shown["flops"].max() / shown["flops"].min()
     style.quantity_axis(axes.xaxis, shown["flops"].min() / span**0.06, shown["flops"].max() * span**0.06)
     reach = 1.25 * max(np.abs(error).max(), 2 * scatter)
-    axes.set(ylim=(-reach, reach), xlabel="training compute (FLOPs)", ylabel="measured above law (%)")
+    axes.set(ylim=(-reach, reach), xlabel="training compute (FLOPs)", ylabel="law above measured (%)")
     axes.set_title("b   residuals")
     axes.text(
         0.02,

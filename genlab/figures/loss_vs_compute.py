@@ -222,7 +222,7 @@ def _draw_held_out(axes: Axes, shown: pd.DataFrame, foretold: pd.DataFrame, by_n
 
 def _compare(axes: Axes, foretold: pd.DataFrame, by_name: dict) -> None:
     """Forecast and measured loss of the held-out runs side by side, at a scale that shows the error."""
-    lows, highs = [], []
+    losses, texts = [], []
     for place, run in enumerate(foretold.itertuples()):
         forecast = by_name[run.name]
         error = 1.96 * run.loss_se if np.isfinite(run.loss_se) else 0.0
@@ -230,11 +230,11 @@ def _compare(axes: Axes, foretold: pd.DataFrame, by_name: dict) -> None:
         axes.errorbar(place + 0.18, run.loss, yerr=error, color=style.INK, linewidth=1.0, capsize=2)
         axes.plot(place + 0.18, run.loss, "*", **_MEASURED)
         text = f"{forecast['relative_error']:+.1%}".replace("-", "\N{MINUS SIGN}")
-        lows += [run.loss - error, *_ends(forecast), forecast["predicted"]]
-        highs.append((place, text))
-    low, high = np.nanmin(lows), np.nanmax(lows)
+        losses += [run.loss - error, run.loss + error, *_ends(forecast), forecast["predicted"]]
+        texts.append(text)
+    low, high = np.nanmin(losses), np.nanmax(losses)
     axes.set(xlim=(-0.5, len(foretold) - 0.5), xticks=range(len(foretold)))
-    axes.set_xticklabels([text for _, text in highs])
+    axes.set_xticklabels(texts)
     margin = 0.15 * max(high - low, 0.01 * high)
     style.loss_axis(axes.yaxis, low - margin, high + margin, most=5)
     axes.set_xlabel("error of\nthe forecast")

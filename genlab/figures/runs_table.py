@@ -19,12 +19,15 @@ class Cell(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column: its title, what it means, whether it holds numbers, and its cells, one a run."""
+    """A column: its title, what it means, its cells, one a run, and the CSS classes of these.
+
+    "n" holds numbers, "long" text that may wrap, and "extra" is left out on paper.
+    """
 
     title: str
     meaning: str
-    numeric: bool
     cells: list[Cell]
+    classes: str
 
 
 def run_columns(table: pd.DataFrame, fit: Fit | None) -> list[Column]:
@@ -35,16 +38,14 @@ def run_columns(table: pd.DataFrame, fit: Fit | None) -> list[Column]:
       fit: adds what the law says of each run.
     """
     table = table.assign(**_of_law(table, fit))
-    return [*_known(table, _RESULTS), *_metric_columns(table), *_known(table, _CIRCUMSTANCES)]
+    results = [_column(table, *column) for column in _RESULTS if _says_anything(table, column[0])]
+    extras = [_column(table, *column) for column in _EXTRAS if _says_anything(table, column[0])]
+    extras = [*_metric_columns(table), *extras]
+    return results + [extra._replace(classes=f"{extra.classes} extra".strip()) for extra in extras]
 
 
-def _known(table: pd.DataFrame, wanted: tuple) -> list[Column]:
-    """The wanted columns in which at least one run has a value."""
-    return [
-        _column(table, name, title, meaning, form)
-        for name, title, meaning, form in wanted
-        if name in table and any(markup.is_known(value) for value in table[name])
-    ]
+def _says_anything(table: pd.DataFrame, name: str) -> bool:
+    return name in table and any(markup.is_known(value) for value in table[name])
 
 
 def _of_law(table: pd.DataFrame, fit: Fit | None) -> dict[str, np.ndarray]:
@@ -56,18 +57,16 @@ def _of_law(table: pd.DataFrame, fit: Fit | None) -> dict[str, np.ndarray]:
 
 
 def _column(table: pd.DataFrame, name: str, title: str, meaning: str, form) -> Column:
-    numeric = form not in (_text, _role, _status)
+    numeric = form not in (_text, _role, _status, _error_message)
     values = table[name].tolist()
     if numeric:
-        values = [None if pd.isna(value) else value for value in pd.to_numeric(table[name], errors="coerce")]
-    cells = [
-        Cell(form(value) if markup.is_known(value) else markup.NOT_KNOWN, value if markup.is_known(value) else None)
-        for value in values
-    ]
+        values = pd.to_numeric(table[name], errors="coerce").tolist()
+    known = [value if markup.is_known(value) else None for value in values]
+    cells = [Cell(markup.NOT_KNOWN if value is None else form(value), value) for value in known]
     if name == "loss" and "loss_se" in table:
-        errors = table["loss_se"].tolist()
-        cells = [_with_error(cell, error) for cell, error in zip(cells, errors, strict=True)]
-    return Column(title, meaning, numeric, cells)
+        cells = [_with_error(*pair) for pair in zip(cells, table["loss_se"], strict=True)]
+    classes = "n" if numeric else "long" if form is _error_message else ""
+    return Column(title, meaning, cells, classes)
 
 
 def _with_error(cell: Cell, error: float) -> Cell:
@@ -80,13 +79,26 @@ def _metric_columns(table: pd.DataFrame, most: int = 6) -> list[Column]:
     """A column for each further final metric of the record's JSON cell."""
     if "metrics" not in table:
         return []
-    rows = [json.loads(cell) if isinstance(cell, str) and cell else {} for cell in table["metrics"]]
+    rows = [_parsed(cell) for cell in table["metrics"]]
     names = list(dict.fromkeys(name for row in rows for name in row))[:most]
     metrics = pd.DataFrame([{name: row.get(name) for name in names} for row in rows])
     return [_column(metrics, name, name.replace("_", " "), "final metric", _number) for name in names]
 
 
+def _parsed(cell: Any) -> dict[str, Any]:
+    """A record's metrics; another table's column of that name may hold anything."""
+    try:
+        found = json.loads(cell) if isinstance(cell, str) else {}
+    except json.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _text(value: Any) -> Markup:
+    return escape(value)
+
+
+def _error_message(value: Any) -> Markup:
     return escape(value)
 
 
@@ -133,7 +145,7 @@ _RESULTS = (
     ("relative_error", "law's error", "law over measured, minus one", _error),
     ("role", "role", "grid: the fit may use it; held out: only to check forecasts", _role),
 )
-_CIRCUMSTANCES = (
+_EXTRAS = (
     ("train_loss", "training loss", "over the end of training", _loss),
     ("params_non_embedding", "non-embedding", "parameters without embeddings", markup.quantity),
     ("epochs", "epochs", "passes over the training data", _short),
@@ -147,5 +159,5 @@ _CIRCUMSTANCES = (
     ("device_count", "devices", "devices that the run used", _whole),
     ("device_kind", "device", "their own name", _text),
     ("attempts", "attempts", "times the run was tried", _whole),
-    ("error", "error", "why it failed or diverged", _text),
+    ("error", "error", "why it failed or diverged", _error_message),
 )
