@@ -62,8 +62,8 @@ def _parameter_warnings(fit: Fit) -> list[str]:
         if parameter.scale == "log" and high > _VAGUE_FACTOR * low:
             span = f"95 % interval {low:.3g} to {high:.3g}"
             found.append(f"{parameter.name} is poorly determined ({span})")
-        if parameter.name == "E" and low < 0.1 * fit.parameters["E"]:
-            found.append(f"E is not identifiable: its 95 % interval reaches down to {low:.3g}")
+        if parameter.name == "E" and high - low > fit.parameters["E"]:
+            found.append(f"E is not identifiable: its 95 % interval is {low:.3g} to {high:.3g}")
     return found
 
 

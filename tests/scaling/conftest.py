@@ -1,0 +1,56 @@
+"""Synthetic tables of runs with known laws."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from genlab.scaling import get_law, read_runs
+
+TRUTH = {
+    "chinchilla": {"A": 480.0, "B": 2100.0, "E": 1.8, "alpha": 0.35, "beta": 0.37},
+    "kaplan": {"N_c": 8.8e13, "D_c": 5.4e13, "alpha_N": 0.076, "alpha_D": 0.103},
+}
+
+
+def table_of(name, noise=0.0, seed=0, sizes=8, data=6):
+    """A grid of sizes by tokens with losses of a known law; noise is the log losses' deviation."""
+    law, rng = get_law(name), np.random.default_rng(seed)
+    params, tokens = (
+        grid.ravel()
+        for grid in np.meshgrid(np.geomspace(3e7, 1e10, sizes), np.geomspace(1e9, 3e11, data), indexing="ij")
+    )
+    loss = law.predict(law.vector(TRUTH[name]), params=params, tokens=tokens)
+    loss = loss * np.exp(noise * rng.standard_normal(len(loss)))
+    return pd.DataFrame({"params": params, "tokens": tokens, "loss": loss})
+
+
+@pytest.fixture(scope="session")
+def synthetic():
+    """synthetic(law, noise=0.0, seed=0, sizes=8, data=6) -> Runs."""
+    return lambda *args, **settings: read_runs(table_of(*args, **settings))
+
+
+@pytest.fixture(scope="session")
+def truth():
+    """Law name -> the parameters behind `synthetic`."""
+    return TRUTH
+
+
+@pytest.fixture(scope="session")
+def small_grid():
+    """Twelve runs of a GPT-like grid with 0.3 % noise, and a held-out run of three times the compute."""
+    law = get_law("kaplan")
+    rng = np.random.default_rng(3)
+    widths = {16: 3, 24: 3, 32: 3, 48: 2, 64: 1}
+    rows = [(w, m, "grid") for w, count in widths.items() for m in (1, 2, 4)[:count]]
+    rows.append((64, 4, "held_out"))
+    frame = pd.DataFrame(rows, columns=["width", "millions", "role"])
+    frame["params"] = 24 * frame.width**2 + 320 * frame.width
+    frame["tokens"] = frame.millions * 1.024e6
+    frame["flops"] = 6.5 * frame.params**0.97 * frame.tokens
+    values = np.array([3.2e5, 1.4e7, 0.2, 0.22])
+    frame["loss"] = law.predict(values, params=frame.params, tokens=frame.tokens)
+    frame["loss"] *= np.exp(0.003 * rng.standard_normal(len(frame)))
+    frame["name"] = [f"width{w}-{m}M" for w, m, _ in rows]
+    frame["status"] = "finished"
+    return frame

@@ -1,0 +1,104 @@
+"""Where the steps end, against SciPy; bounds; path following."""
+
+import numpy as np
+import pytest
+from scipy.optimize import least_squares
+
+from genlab.scaling.derivatives import Derivatives, Table
+from genlab.scaling.fitting import table_of
+from genlab.scaling.laws import get_law
+from genlab.scaling.minimize import bounded_step, follow, minimize, polish
+from genlab.scaling.starts import _nonnegative_least_squares, starting_points
+
+LAWS = ("chinchilla", "kaplan")
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_least_squares_minimum_is_scipys(name, synthetic):
+    law = get_law(name)
+    table = table_of(law, synthetic(name, noise=0.01, seed=1))
+    points = starting_points(law, table, 8, seed=0)
+    found = minimize(law, table, points, np.ones((8, len(table))), delta=1e6)
+    assert found.converged.all()
+    np.testing.assert_allclose(found.objective, found.objective.min(), rtol=1e-9)
+    inputs = dict(zip(law.inputs, np.exp(table.log_inputs), strict=True))
+
+    def residual(at):
+        return np.log(law.predict(law.values(at), **inputs)) - table.log_response
+
+    best = found.coordinates[0]
+    peer = least_squares(residual, best + 0.01, xtol=1e-15, ftol=1e-15, gtol=1e-15, x_scale="jac", method="trf")
+    assert found.objective[0] == pytest.approx(peer.cost, rel=1e-9)
+    np.testing.assert_allclose(best, peer.x, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_starts_from_afar_reach_one_minimum_of_the_narrow_objective(name, synthetic):
+    law = get_law(name)
+    table = table_of(law, synthetic(name, noise=0.01, seed=1))
+    ones = np.ones((16, len(table)))
+    found = follow(law, table, starting_points(law, table, 16, seed=0), ones, delta=1e-3)
+    assert found.converged.all()
+    lowest = found.objective.min()
+    assert np.mean(found.objective <= lowest * (1 + 1e-6)) >= 0.9
+    best = found.take(int(found.objective.argmin()))
+    assert np.abs(polish(law, table, best, ones[:1], 1e-3).gradient).max() < 1e-12
+    # No point nearby is lower: a minimum, not a saddle or a kink.
+    rng = np.random.default_rng(0)
+    for size in (1e-6, 1e-4, 1e-2):
+        around = best.coordinates + size * rng.standard_normal((16, len(law.parameters)))
+        assert (Derivatives(law, table, 1e-3)(around, ones).value >= lowest * (1 - 1e-12)).all()
+
+
+def test_weights_may_be_summed_or_averaged(synthetic):
+    law = get_law("chinchilla")
+    table = table_of(law, synthetic("chinchilla", noise=0.01, seed=1))
+    points = starting_points(law, table, 4, seed=0)
+    ones = np.ones((4, len(table)))
+    summed = follow(law, table, points, ones, 1e-3)
+    averaged = follow(law, table, points, ones / len(table), 1e-3)
+    np.testing.assert_allclose(summed.coordinates, averaged.coordinates, rtol=1e-7)
+    np.testing.assert_allclose(summed.objective, len(table) * averaged.objective, rtol=1e-10)
+
+
+def test_a_parameter_ends_at_its_bound_where_the_table_pushes_it_there():
+    law = get_law("chinchilla")
+    params, tokens = (g.ravel() for g in np.meshgrid(np.geomspace(1e7, 1e10, 8), np.geomspace(1e9, 1e12, 6)))
+    # A floor of -0.2 cannot be expressed: the best E is 0.
+    loss = -0.2 + 400 * params**-0.3 + 2000 * tokens**-0.3
+    table = Table(np.log(np.stack([params, tokens])), np.log(loss))
+    points = starting_points(law, table, 8, seed=0)
+    found = follow(law, table, points, np.ones((8, len(table))), 1e-3)
+    floor = law.parameter_names.index("E")
+    assert found.converged.all()
+    assert (found.coordinates[:, floor] == 0.0).all()
+    assert (found.gradient[:, floor] == 0.0).all()
+    raw = Derivatives(law, table, 1e-3)(found.coordinates, np.ones((8, len(table)))).gradient
+    assert (raw[:, floor] > 0).all()
+
+
+def test_steps_do_not_depend_on_how_parameters_are_scaled():
+    rng = np.random.default_rng(0)
+    root = rng.standard_normal((4, 4))
+    hessian, majoriser = root + root.T, root @ root.T + np.eye(4)
+    gradient, scale = rng.standard_normal(4), np.diag([1.0, 1e3, 1e-4, 7.0])
+
+    def step(g, h, m):
+        class Here:
+            gradient, hessian, majoriser = g[None], h[None], m[None]
+
+        at, wide = np.zeros((1, 4)), np.full(4, np.inf)
+        return bounded_step(at, Here, np.array([0.1]), -wide, wide)[0][0]
+
+    plain = step(1e-3 * gradient, hessian, majoriser)
+    scaled = step(1e-3 * scale @ gradient, scale @ hessian @ scale, scale @ majoriser @ scale)
+    np.testing.assert_allclose(scale @ scaled, plain, rtol=1e-8)
+
+
+def test_nonnegative_least_squares_against_scipy():
+    from scipy.optimize import nnls
+
+    rng = np.random.default_rng(0)
+    designs = rng.standard_normal((20, 12, 3)) + 0.3
+    for design, found in zip(designs, _nonnegative_least_squares(designs), strict=True):
+        np.testing.assert_allclose(found, nnls(design, np.ones(12))[0], atol=1e-9)
