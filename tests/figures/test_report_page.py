@@ -94,10 +94,12 @@ def test_every_run_is_a_row_with_keys_to_sort_by(page, table):
 
 def test_the_law_has_a_word_on_every_run(page, table, analysis):
     titles, *rows = page.rows
-    column = [title.strip() for _, title in titles].index("law")
+    titles = [title.strip() for _, title in titles]
     run = table.iloc[4]
     expected = analysis.fit.predict(params=run["params"], tokens=run["tokens"])
-    assert float(rows[4][column][0]) == pytest.approx(float(expected))
+    assert float(rows[4][titles.index("law")][0]) == pytest.approx(float(expected))
+    error = float(rows[4][titles.index("law's error")][0])
+    assert error == pytest.approx(float(expected) / run["loss"] - 1)
 
 
 def test_what_names_hold_is_text_not_markup(table, analysis, tmp_path):

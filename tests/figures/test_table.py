@@ -36,7 +36,7 @@ def test_another_parameter_count_can_be_asked_for(table):
 
 
 def test_a_curve_is_in_flops_and_leaves_out_what_is_not_finite():
-    run = pd.Series({"curve": "1:5.0 50:3.0 100:nan", "steps": 100, "flops": 1e9})
+    run = pd.Series({"curve": "1:5.0 50:3.0 60:inf 100:nan", "steps": 100, "flops": 1e9})
     curve = learning_curve(run)
     assert curve.flops == pytest.approx([1e7, 5e8])
     assert curve.loss == pytest.approx([5.0, 3.0])
