@@ -11,6 +11,7 @@ input, 130 stopped (Ctrl-C, SIGTERM).
 
 import dataclasses
 import importlib
+import math
 import threading
 import time
 from pathlib import Path
@@ -28,7 +29,7 @@ from genlab.sweeps.runner import SweepResult, run_sweep
 from genlab.sweeps.signals import StopRequest
 from genlab.sweeps.store import SweepStore
 from genlab.sweeps.sweep import Sweep
-from genlab.sweeps.watching import SweepView
+from genlab.sweeps.watching import SweepView, duration
 from launch import flags as command
 
 _CONFIG = command.define_config("sweep")
@@ -128,45 +129,49 @@ def import_ahead() -> None:
 
 def conclude(sweep: Sweep, workdir: Path, result: SweepResult, console: Console, started: float) -> int:
     """Analysis, figures, report and the last lines on the screen; returns the exit code."""
-    from genlab.configuration import to_json
-    from genlab.figures import write_figures, write_report
+    import pandas as pd
+
+    from genlab.figures import write_report
     from genlab.scaling import read_runs
 
     store = SweepStore(workdir)
-    code = 1 if result.failed else 0
-    if result.failed:
-        console.print(f"{len(result.failed)} runs failed twice: {', '.join(result.failed)}; see {store.table} "
-                      f"and {store.logs}", soft_wrap=True)
+    problems = [f"{len(result.failed)} runs failed twice: {', '.join(result.failed)}; see {store.table} and "
+                f"{store.logs}"] if result.failed else []
     analysis = None
     if sweep.analysis:
         try:
-            runs = read_runs(store.table)
-            analysis = sweep.analysis.run(runs)
+            # What the table must have besides, the analysis knows.
+            analysis = sweep.analysis.run(read_runs(store.table, needed=("params", "loss")))
             analysis.save(workdir / "fit.json")
-            write_figures(runs, analysis, workdir)
-            write_report(runs, analysis, workdir, config=to_json(sweep), versions=versions())
         except ValueError as error:
-            console.print(f"the runs could not be analysed: {error}", soft_wrap=True)
-            code = 1
+            problems.append(f"no law could be fitted: {error}")
+    write_report(pd.read_csv(store.table), analysis, workdir, config=store.read(), versions=versions())
+    for problem in problems:
+        console.print(problem, highlight=False, soft_wrap=True)
     console.print(summary(analysis, workdir, time.monotonic() - started), highlight=False, soft_wrap=True)
-    return code
+    return 1 if problems else 0
 
 
 def summary(analysis: Any, workdir: Path, seconds: float) -> str:
     """The law, its forecasts beside what was measured, and where things lie."""
     lines = []
     if analysis:
-        values = ", ".join(f"{name} {value:.4g}" for name, value in analysis.fit.parameters.items())
-        lines.append(f"law        {analysis.choice}: {values}")
-        lines += [f"warning    {warning}" for warning in (*analysis.warnings, *analysis.fit.warnings)]
-        for forecast in analysis.forecasts:
-            low, high = forecast["interval_95"]
-            lines.append(f"forecast   {forecast['name']}: {forecast['predicted']:.4f} [{low:.4f}, {high:.4f}], "
-                         f"measured {forecast['measured']:.4f}, error {forecast['relative_error']:+.2%}")
-    found = [name for name in ("runs.csv", "fit.json", "report.html") if (workdir / name).exists()]
-    lines.append(f"written    {', '.join(str(workdir / name) for name in found)}")
+        fit = analysis.fit
+        lines.append(f"law        {fit.law.name}: {fit.law.text}")
+        lines.append("           " + ", ".join(f"{name} {value:.4g}{_interval(fit.interval(name))}"
+                                              for name, value in fit.parameters.items()))
+        lines.append(f"chosen by  {analysis.choice_reason}")
+        lines += [f"forecast   {row['name']}: {row['predicted']:.4f}{_interval(row['interval_95'])}, measured "
+                  f"{row['measured']:.4f}, error {row['relative_error']:+.2%}" for row in analysis.forecasts]
+        lines += [f"warning    {warning}" for warning in (*analysis.warnings, *fit.warnings)]
+    names = ("report.html", "loss_vs_compute.png", "runs.csv", "fit.json")
+    lines.append("written    " + ", ".join(str(workdir / name) for name in names if (workdir / name).exists()))
     lines.append(f"took       {duration(seconds)}")
     return "\n".join(lines)
+
+
+def _interval(ends: Any) -> str:
+    return "" if ends is None or math.isnan(ends[0]) else f" [{ends[0]:.4g}, {ends[1]:.4g}]"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,10 @@ from pathlib import Path
 
 # A worker that trains a small GPT holds 0.7 GB; jax, its compiler and the data are most of it.
 _WORKER_BYTES = 1 << 30
+# XLA takes its temporary buffers from malloc. Huge pages and memory that is kept save 4 to 14 % of a step's
+# CPU time at widths 64 to 256 and batch 32 x 64 (2,500 to 24,000 page faults a step become 20 to 100) and cost
+# nothing at width 16. glibc reads this when a process starts.
+_MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.trim_threshold=1073741824:glibc.malloc.top_pad=67108864"
 _ACCELERATOR_PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm60_plugin", "libtpu")
 _ACCELERATOR_FILES = ("nvidia[0-9]*", "kfd", "accel[0-9]*", "vfio/[0-9]*")
 
@@ -45,7 +49,7 @@ def cores_of_worker(slot: int, slots: int) -> list[int]:
 
 def worker_environment(slot: int, slots: int) -> dict[str, str]:
     """The environment of a worker process: single-thread settings on one core, one GPU of several."""
-    environment = dict(os.environ)
+    environment = {"GLIBC_TUNABLES": _MALLOC, **os.environ}
     if len(cores_of_worker(slot, slots)) == 1:
         flags = environment.get("XLA_FLAGS", "")
         environment["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from genlab.sweeps.watching import duration
 from genlab.training.loop import Progress
 
 # Drawing takes 1 to 2 ms; four times a second that is less than 1 % of a core.
@@ -70,10 +71,3 @@ def progress_text(progress: Progress, tokens_per_example: int | None) -> str:
     if math.isfinite(progress.seconds_left):
         parts.append(f"{duration(progress.seconds_left)} left")
     return "  ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """3725 as 1:02:05, 65 as 1:05."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -63,7 +63,7 @@ class SweepStore:
             if (self.workdir / "config.json").exists():
                 raise ConfigError(f"{self.workdir} holds a single run; give the sweep another --workdir")
             return len(runs)
-        known = {run["name"]: run for run in self._read()["runs"]}
+        known = {run["name"]: run for run in self.read()["runs"]}
         for name, old in known.items():
             if name not in runs:
                 raise ConfigError(f"{self.workdir} holds another sweep: its run {name!r} is not in this one; "
@@ -91,7 +91,7 @@ class SweepStore:
         Raises:
           ConfigError: the folder holds no sweep, or one that this genlab cannot read.
         """
-        content = self._read()
+        content = self.read()
         runs = {role: tuple(from_json(run["experiment"]) for run in content["runs"] if run["role"] == role)
                 for role in ("grid", "held_out")}
         return Sweep(runs["grid"], runs["held_out"], from_json(content["analysis"]), content["name"])
@@ -116,7 +116,12 @@ class SweepStore:
         with open(self.table, newline="", encoding="utf-8") as file:
             return [RunRecord.from_row(row) for row in csv.DictReader(file)]
 
-    def _read(self) -> dict[str, Any]:
+    def read(self) -> dict[str, Any]:
+        """What `sweep.json` holds.
+
+        Raises:
+          ConfigError: the folder holds no sweep, or the file is damaged.
+        """
         path = self.workdir / "sweep.json"
         try:
             content = json.loads(path.read_text())

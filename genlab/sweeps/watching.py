@@ -107,7 +107,9 @@ class SweepView:
         elif now - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = now
             running = [row for row in self._rows.values() if row.status == "running"]
-            self._line("; ".join(f"{row.run.name} {row.share:.0%} loss {_number(row.loss)}" for row in running))
+            states = (f"{row.share:.0%} loss {_number(row.loss)}" if row.share else "starting" for row in running)
+            if running:
+                self._line("; ".join(f"{row.run.name} {state}" for row, state in zip(running, states, strict=True)))
 
     def _take(self, row: _Row, record: RunRecord) -> None:
         row.status, row.error = record.status, record.error
@@ -116,8 +118,8 @@ class SweepView:
         row.share = (record.steps or 0) / max(record.steps_planned or 1, 1)
 
     def _line(self, text: str) -> None:
-        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-        self.console.print(f"{minutes:d}:{seconds:02d}  {text}", highlight=False, markup=False, soft_wrap=True)
+        passed = duration(time.monotonic() - self._started)
+        self.console.print(f"{passed}  {text}", highlight=False, markup=False, soft_wrap=True)
 
     def _draw(self) -> None:
         self._live.update(sweep_table(list(self._rows.values()), self.console.height), refresh=True)
@@ -175,3 +177,10 @@ def _quantity(value: float | None) -> str:
         if value >= size:
             return f"{value / size:.3g}{letter}"
     return f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """3725 as 1:02:05, 65 as 1:05."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,122 @@
+"""launch.sweep from the command line, with real training."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from genlab.sweeps.record import CIRCUMSTANCES
+from genlab.sweeps.store import SweepStore
+
+HERE = Path(__file__).parent
+# The checkout may change while tests run.
+CHANGING = (*CIRCUMSTANCES, "code_version")
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    # Halves the time of compilation; what is compiled does not matter here.
+    flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    return {**os.environ, "GENLAB_CACHE": str(tmp_path_factory.mktemp("cache")), "XLA_FLAGS": flags}
+
+
+def start(environment, workdir, *arguments, config="tiny.py", workers="2"):
+    command = [sys.executable, "-m", "launch.sweep", f"--config={HERE / config}", f"--workdir={workdir}",
+               f"--workers={workers}", *arguments]
+    return subprocess.Popen(command, env=environment, cwd=HERE.parent.parent, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def finish(process):
+    out, error = process.communicate(timeout=300)
+    return process.returncode, out, error
+
+
+def rows(workdir):
+    with open(Path(workdir) / "runs.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if k not in CHANGING} for row in csv.DictReader(file)]
+
+
+def wait_for(condition, process):
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, environment):
+    """A sweep that was killed, stopped and finished, with what its last command said."""
+    workdir = tmp_path_factory.mktemp("finished")
+    draw = random.Random(1)
+    process = start(environment, workdir)
+    wait_for(lambda: list(workdir.glob("runs/*/metrics.jsonl")), process)
+    time.sleep(draw.uniform(0.0, 1.5))
+    process.kill()
+    process.communicate()
+    process = start(environment, workdir)
+    ended = len(list(workdir.glob("runs/*/record.json")))
+    wait_for(lambda: len(list(workdir.glob("runs/*/record.json"))) > ended, process)
+    process.send_signal(signal.SIGINT)
+    code, out, error = finish(process)
+    assert (code, error) == (130, "") and "the same command goes on" in out
+    assert len(rows(workdir)) and not (workdir / "fit.json").exists()
+    return workdir, finish(start(environment, workdir))
+
+
+def test_a_sweep_ends_with_table_law_forecast_and_report(finished):
+    workdir, (code, out, error) = finished
+    assert (code, error) == (0, ""), (out, error)
+    records = SweepStore(workdir).read_table()
+    assert [record.status for record in records] == ["finished"] * 7
+    assert [record.role for record in records] == ["grid"] * 6 + ["held_out"]
+    assert [record.name for record in records[:2]] == ["width=8_steps=24", "width=8_steps=48"]
+    for record in records:
+        assert record.tokens == record.steps * 8 * 16 and record.examples == record.steps * 8
+        assert record.flops > 0 and record.loss > 0 and record.loss_se > 0
+        assert record.curve and record.data_hash and record.attempts == 1
+    fit = json.loads((workdir / "fit.json").read_text())
+    assert [forecast["name"] for forecast in fit["forecasts"]] == ["width=16_steps=192"]
+    assert {"loss_vs_compute.png", "loss_vs_compute.svg", "report.html"} <= {p.name for p in workdir.iterdir()}
+    for word in ("done already", "forecast", "measured", "report.html"):
+        assert word in out
+
+
+def test_killed_and_stopped_it_has_the_same_table_as_if_it_had_not_been(finished, environment, tmp_path):
+    code, out, _ = finish(start(environment, tmp_path, config="tiny.py:table"))
+    assert code == 0 and "done already" not in out
+    assert rows(tmp_path) == rows(finished[0])
+
+
+def test_a_sweep_whose_runs_fail_says_so_and_still_reports(environment, tmp_path):
+    (tmp_path / "runs" / "run").mkdir(parents=True)
+    (tmp_path / "runs" / "run" / "checkpoints").write_text("a file where a folder should be")
+    code, out, _ = finish(start(environment, tmp_path, config="tiny.py:one", workers="0"))
+    assert code == 1 and "1 runs failed twice: run" in out and "report.html" in out
+    (record,) = SweepStore(tmp_path).read_table()
+    assert (record.status, record.attempts) == ("failed", 2) and record.error
+
+
+@pytest.mark.parametrize(("arguments", "config", "message"), [
+    (["--workers=many"], "tiny.py", "--workers=many must be auto, 0 or a number of processes"),
+    ([], "nothing.py", "there is no config file"),
+    (["--config.training.stesp=3"], "tiny.py:one", "did you mean steps?"),
+    ([], "tiny.py:missing file", "/nowhere/*.txt"),
+])
+def test_bad_input_is_one_line_and_leaves_nothing_behind(environment, tmp_path, arguments, config, message):
+    workdir = tmp_path / "new"
+    code, out, error = finish(start(environment, workdir, *arguments, config=config, workers="0"))
+    assert code == 2 and message in error and error.startswith("error: ") and error.count("\n") == 1, error
+    assert not workdir.exists()
+
+
+def test_another_sweep_in_the_folder_is_refused(finished, environment):
+    workdir, _ = finished
+    code, _, error = finish(start(environment, workdir, "--config.seed=3", workers="0"))
+    assert code == 2 and "seed: 0 -> 3" in error and error.count("\n") == 1

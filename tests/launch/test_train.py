@@ -1,0 +1,94 @@
+"""launch.train from the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from genlab.sweeps.record import CIRCUMSTANCES, read_record
+
+HERE = Path(__file__).parent
+CHANGING = (*CIRCUMSTANCES, "code_version", "name")
+# Long enough to be interrupted, with a checkpoint every second dispatch.
+LONG = ("--config.training.steps=640",)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    # Halves the time of compilation; what is compiled does not matter here.
+    flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    return {**os.environ, "GENLAB_CACHE": str(tmp_path_factory.mktemp("cache")), "XLA_FLAGS": flags}
+
+
+def start(environment, workdir, *arguments):
+    command = [sys.executable, "-m", "launch.train", f"--config={HERE / 'tiny.py'}:8", f"--workdir={workdir}",
+               *arguments]
+    return subprocess.Popen(command, env=environment, cwd=HERE.parent.parent, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def finish(process):
+    out, error = process.communicate(timeout=200)
+    return process.returncode, out, error
+
+
+def wait_for(folder, pattern, process):
+    while not list(folder.glob(pattern)):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def content(folder):
+    return {k: v for k, v in json.loads((folder / "record.json").read_text()).items() if k not in CHANGING}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, environment):
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, finish(start(environment, folder, *LONG))
+
+
+def test_a_run_ends_with_its_record_and_one_line(whole):
+    folder, (code, out, error) = whole
+    assert (code, error) == (0, "")
+    record = read_record(folder)
+    assert (record.status, record.steps, record.sweep, record.attempts) == ("finished", 640, "", 1)
+    last = out.splitlines()[-1]
+    assert f"held-out loss {record.loss:.4f}" in last and "81,920 tokens" in last
+
+
+def test_a_stopped_run_goes_on_to_the_same_record(whole, environment, tmp_path):
+    process = start(environment, tmp_path, *LONG)
+    wait_for(tmp_path, "checkpoints/16", process)
+    process.send_signal(signal.SIGINT)
+    code, out, error = finish(process)
+    assert (code, error) == (130, "")
+    record = read_record(tmp_path)
+    assert record.status == "preempted" and 0 < record.steps < 640
+    assert "the same command goes on" in out
+    assert finish(start(environment, tmp_path, *LONG))[0] == 0
+    assert content(tmp_path) == content(whole[0])
+
+
+def test_a_diverged_run_is_told_by_the_exit_code(environment, tmp_path):
+    code, out, _ = finish(start(environment, tmp_path, "--config.optimizer.learning_rate=1e6"))
+    assert code == 1 and "diverged" in out
+    assert read_record(tmp_path).status == "diverged"
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--config.seed=5"], "holds another experiment (training.steps: 640 -> 48)"),
+    (["--config.optimizer.learning_rat=1"], "did you mean learning_rate?"),
+    (["extra"], "'extra' is not a flag"),
+])
+def test_bad_input_is_one_line_and_changes_nothing(whole, environment, arguments, message):
+    folder, _ = whole
+    before = {path: path.read_bytes() for path in folder.glob("*.json*")}
+    code, _, error = finish(start(environment, folder, *arguments))
+    assert code == 2 and message in error and error.count("\n") == 1, error
+    assert before == {path: path.read_bytes() for path in folder.glob("*.json*")}
