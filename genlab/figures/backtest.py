@@ -39,7 +39,7 @@ def backtest(result: Backtest | None) -> Figure:
             100 * of_law["relative_error"],
             style.MARKERS[place % 6],
             color=colour,
-            markersize=4.2,
+            markersize=style.marker_size(len(of_law)),
             markeredgecolor="white",
             markeredgewidth=0.5,
         )

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from genlab.figures import style
 from genlab.figures.backtest import backtest
 from genlab.figures.isoflop import isoflop
-from genlab.figures.law_fit import law_fit
+from genlab.figures.law_fit import law_fit, shows_lines
 from genlab.figures.loss_vs_compute import loss_vs_compute
 from genlab.figures.table import loss_unit, run_table
 from genlab.scaling.analysis import Analysis
@@ -43,10 +43,14 @@ def gallery(runs: Runs | pd.DataFrame, analysis: Analysis | None, unit: str | No
     data = columns.get("tokens", "tokens")
     return [
         Panel("loss_vs_compute", loss_vs_compute(table, fit, forecasts, unit), _RUNS_ONLY + told),
-        Panel("law_fit", law_fit(table, fit, unit, data), _LAW_FIT.format(data=data)),
+        Panel("law_fit", law_fit(table, fit, unit, data), _law_fit_caption(table, data)),
         Panel("isoflop", isoflop(analysis.isoflop, fit, unit), _ISOFLOP),
         Panel("backtest", backtest(analysis.backtest), _BACKTEST),
     ]
+
+
+def _law_fit_caption(table: pd.DataFrame, data: str) -> str:
+    return (_LINES.format(data=data) if shows_lines(table) else _AGREEMENT) + _RESIDUALS
 
 
 def write_figures(
@@ -72,10 +76,11 @@ _LAW = (
     "it was fitted to; the inner band is the 95 % interval of the law, the outer one that of a new run."
 )
 _FORECAST = " The star is the run that the fit never saw; the panel on the right compares it with its forecast."
-_LAW_FIT = (
-    "(a) Final losses against training {data}, and what the law says of each size. (b) How far the "
-    "law is above the measured losses; the band is two standard deviations of the fitted runs' residuals. "
-    "Stars are held-out runs."
+_LINES = "(a) Final losses against training {data}, and what the law says of each size. "
+_AGREEMENT = "(a) What the law says of each run against its final loss, by the number of parameters. "
+_RESIDUALS = (
+    "(b) How far the law is above the measured losses; the band is two standard deviations of the fitted "
+    "runs' residuals. Stars are held-out runs."
 )
 _ISOFLOP = (
     "(a) Loss against size at fixed training compute, with a parabola in the logarithms and its minimum "

@@ -59,7 +59,15 @@ def _draw_curves(axes: Axes, curves: Sequence[IsoFlop], colours: dict[float, tup
         found = bool(curve.coefficients)
         colour = colours[curve.flops] if found else "#a6a6a6"
         face = "white" if curve.interpolated else colour
-        axes.plot(curve.params, curve.loss, "o", color=colour, markerfacecolor=face, markersize=4, zorder=4)
+        axes.plot(
+            curve.params,
+            curve.loss,
+            "o",
+            color=colour,
+            markerfacecolor=face,
+            markersize=style.marker_size(len(params)),
+            zorder=4,
+        )
         if found:
             sizes = np.geomspace(curve.params[0], curve.params[-1], 100)
             axes.plot(sizes, curve.curve(sizes), color=colour, linewidth=1.1)

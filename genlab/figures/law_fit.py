@@ -1,5 +1,7 @@
 """How well a law fits: loss against tokens for each size with the law's lines, and the residuals."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,13 +12,15 @@ from genlab.figures.table import loss_label, measured, not_shown, run_table
 from genlab.scaling.fitted import Fit
 from genlab.scaling.runs import Runs
 
+_MOST_LINES = 10  # More sizes than that are not told apart by lines with names.
+
 
 @style.paper_style()
 def law_fit(runs: Runs | pd.DataFrame, fit: Fit, unit: str = "nats per token", data: str = "tokens") -> Figure:
     """Draws measured losses beside the law, and what is left between them, by size.
 
     Args:
-      runs: the run table.
+      runs: the run table; with many sizes the left panel is the law against the measured losses.
       fit: a law of params and tokens.
       unit: of the loss.
       data: what the column `tokens` counts.
@@ -30,11 +34,20 @@ def law_fit(runs: Runs | pd.DataFrame, fit: Fit, unit: str = "nats per token", d
         return figure
     left, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
     colours = style.SizeColours(shown["params"].to_numpy())
-    _draw_lines(left, shown, fit, colours)
-    left.set(xlabel=f"training {data}", ylabel=loss_label(unit))
+    if shows_lines(shown):
+        _draw_lines(left, shown, fit, colours)
+        left.set(xlabel=f"training {data}", ylabel=loss_label(unit))
+    else:
+        _draw_agreement(left, shown, fit, colours)
+        left.set(xlabel=f"{loss_label(unit)}, measured", ylabel=f"{loss_label(unit)}, law")
     _draw_residuals(right, shown, fit, colours)
     style.note(figure, not_shown(table, shown))
     return figure
+
+
+def shows_lines(table: pd.DataFrame) -> bool:
+    """Whether the sizes are few enough for a line each; else the law is drawn against the runs."""
+    return table["params"].nunique() <= _MOST_LINES
 
 
 def _draw_lines(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.SizeColours) -> None:
@@ -51,12 +64,32 @@ def _draw_lines(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.SizeCo
         if len(rows) > 1:
             axes.plot(tokens, fit.predict(params=size, tokens=tokens), color=colour, linewidth=1.0)
         for held_out, part in rows.groupby(rows["role"] == "held_out"):
-            marker = {"marker": "*", "markersize": 9} if held_out else {"marker": "o", "markersize": 4.2}
-            axes.plot(part["tokens"], part["loss"], color=colour, linestyle="none", **marker)
+            axes.plot(part["tokens"], part["loss"], color=colour, **_marker(held_out, len(shown)))
         last = rows.loc[rows["tokens"].idxmax()]
         names.append((last["tokens"], last["loss"], style.count(size), colour))
     style.label_points(axes, names)
     axes.set_title(f"a   {style.title(fit.law.name)} law (lines) and runs, by parameters")
+
+
+def _draw_agreement(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.SizeColours) -> None:
+    """The law's loss against the measured one, for tables of many sizes."""
+    predicted = fit.predict(params=shown["params"].to_numpy(), tokens=shown["tokens"].to_numpy())
+    losses = np.append(predicted, shown["loss"])
+    low, high = losses.min() / 1.03, losses.max() * 1.03
+    style.loss_axis(axes.xaxis, low, high)
+    style.loss_axis(axes.yaxis, low, high)
+    axes.plot([low, high], [low, high], color=style.MUTED, linewidth=0.6)
+    for x, y, size, role in zip(shown["loss"], predicted, shown["params"], shown["role"], strict=True):
+        axes.plot(x, y, color=colours(size), **_marker(role == "held_out", len(shown)))
+    axes.set_title(f"a   {style.title(fit.law.name)} law and runs")
+    colours.bar(axes, shown["params"].to_numpy(), most=5)
+
+
+def _marker(held_out: bool, number: int) -> dict[str, Any]:
+    edge = {"markeredgecolor": "white", "markeredgewidth": 0.4, "linestyle": "none"}
+    if held_out:
+        return {"marker": "*", "markersize": 9, **edge}
+    return {"marker": "o", "markersize": style.marker_size(number), **edge}
 
 
 def _draw_residuals(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.SizeColours) -> None:
@@ -67,10 +100,9 @@ def _draw_residuals(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.Si
     axes.axhspan(-2 * scatter, 2 * scatter, color=style.FAINT, alpha=0.5, linewidth=0)
     axes.axhline(0, color=style.MUTED, linewidth=0.6)
     for x, y, size, star in zip(shown["flops"], error, shown["params"], held_out, strict=True):
-        marker = {"marker": "*", "markersize": 9} if star else {"marker": "o", "markersize": 4.2}
-        axes.plot(x, y, color=colours(size), markeredgecolor="white", markeredgewidth=0.4, **marker)
+        axes.plot(x, y, color=colours(size), **_marker(star, len(shown)))
     span = shown["flops"].max() / shown["flops"].min()
-    style.quantity_axis(axes.xaxis, shown["flops"].min() / span**0.06, shown["flops"].max() * span**0.06)
+    style.quantity_axis(axes.xaxis, shown["flops"].min() / span**0.06, shown["flops"].max() * span**0.06, most=4)
     reach = 1.25 * max(np.abs(error).max(), 2 * scatter)
     axes.set(ylim=(-reach, reach), xlabel="training compute (FLOPs)", ylabel="law above measured (%)")
     axes.set_title("b   residuals")

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from genlab.figures import style
-from genlab.figures.table import learning_curve, loss_label, measured, not_shown, run_table
+from genlab.figures.table import Curve, learning_curve, loss_label, measured, not_shown, run_table
 from genlab.scaling.fitted import Fit
 from genlab.scaling.runs import Runs
 
@@ -119,8 +119,11 @@ def _above(x: np.ndarray, y: np.ndarray, left: int, middle: int, right: int) -> 
 
 def _draw_main(axes: Axes, shown: pd.DataFrame, fit: Fit | None, foretold: pd.DataFrame, by_name: dict) -> None:
     colours = style.SizeColours(shown["params"].to_numpy())
-    _set_limits(axes, shown)
-    _draw_runs(axes, shown, colours)
+    curves = {index: learning_curve(run) for index, run in shown.iterrows()}
+    has_curves = any(len(curve.flops) > 1 for curve in curves.values())
+    _set_limits(axes, shown, has_curves)
+    _draw_runs(axes, shown, curves, colours)
+    _name_runs(axes, colours, has_curves)
     grid = shown[shown["role"] != "held_out"]
     if len(grid) > 1:
         best = grid.iloc[frontier(grid["flops"].to_numpy(), grid["loss"].to_numpy())]
@@ -133,9 +136,10 @@ def _draw_main(axes: Axes, shown: pd.DataFrame, fit: Fit | None, foretold: pd.Da
     colours.bar(axes, shown["params"].to_numpy())
 
 
-def _draw_runs(axes: Axes, shown: pd.DataFrame, colours: style.SizeColours) -> None:
-    for _, run in shown.sort_values("params").iterrows():
-        colour, curve = colours(run["params"]), learning_curve(run)
+def _draw_runs(axes: Axes, shown: pd.DataFrame, curves: dict[Any, Curve], colours: style.SizeColours) -> None:
+    size = style.marker_size(len(shown))
+    for index, run in shown.sort_values("params").iterrows():
+        colour, curve = colours(run["params"]), curves[index]
         # The last bin of a curve is training loss; the run ends at its held-out loss.
         flops, loss = np.append(curve.flops[:-1], run["flops"]), np.append(curve.loss[:-1], run["loss"])
         axes.plot(flops, loss, color=colour, linewidth=0.7, alpha=0.55, solid_capstyle="round")
@@ -145,13 +149,18 @@ def _draw_runs(axes: Axes, shown: pd.DataFrame, colours: style.SizeColours) -> N
                 run["loss"],
                 "o",
                 color=colour,
-                markersize=4.2,
+                markersize=size,
                 markeredgecolor="white",
                 markeredgewidth=0.5,
                 zorder=4,
             )
+
+
+def _name_runs(axes: Axes, colours: style.SizeColours, has_curves: bool) -> None:
+    """The runs' entry in the legend, in the colour of a middling size."""
     middle = colours(np.sqrt(colours.norm.vmin * colours.norm.vmax))
-    axes.plot([], [], "-o", color=middle, linewidth=0.7, markersize=4, label="run: training loss, then final loss")
+    marker, label = ("-o", "run: training loss, then final loss") if has_curves else ("o", "run")
+    axes.plot([], [], marker, color=middle, linewidth=0.7, markersize=4, label=label)
 
 
 def _draw_unfinished(axes: Axes, others: pd.DataFrame) -> list:
@@ -172,11 +181,11 @@ def _draw_unfinished(axes: Axes, others: pd.DataFrame) -> list:
     return drawn
 
 
-def _set_limits(axes: Axes, shown: pd.DataFrame) -> None:
+def _set_limits(axes: Axes, shown: pd.DataFrame, has_curves: bool) -> None:
     """Frames the end points and as much of the curves above them as leaves the end points room."""
     lowest, highest = shown["loss"].min(), shown["loss"].max()
-    headroom = np.clip(highest / lowest, 1.15, 3.0) ** 0.75
-    style.loss_axis(axes.yaxis, lowest / headroom**0.35, highest * headroom)
+    span = np.clip(highest / lowest, 1.15, 3.0)
+    style.loss_axis(axes.yaxis, lowest / span**0.26, highest * span ** (0.75 if has_curves else 0.1))
     least, most = shown["flops"].min(), shown["flops"].max()
     style.quantity_axis(axes.xaxis, least / (most / least) ** 0.25, most * (most / least) ** 0.12 * 1.05)
 

@@ -93,13 +93,16 @@ class SizeColours:
     def __call__(self, params: float) -> tuple[float, float, float, float]:
         return self.map(self.norm(params))
 
-    def bar(self, axes: Axes, sizes: np.ndarray) -> None:
-        """Adds a colour bar labelled with the sizes themselves (thinned where they would collide)."""
+    def bar(self, axes: Axes, sizes: np.ndarray, most: int = 8) -> None:
+        """Adds a colour bar labelled with the sizes themselves, with round numbers if there are many."""
         mappable = ScalarMappable(self.norm, self.map)
         bar = axes.figure.colorbar(mappable, ax=axes, location="top", pad=0.02, aspect=60, fraction=0.03, anchor=(0, 0))
         bar.outline.set_visible(False)
         bar.ax.xaxis.set_minor_locator(NullLocator())
-        ticks = spread(np.unique(sizes), least_ratio=(self.norm.vmax / self.norm.vmin) ** 0.07)
+        sizes = np.unique(sizes)
+        ticks = spread(sizes, least_ratio=(self.norm.vmax / self.norm.vmin) ** 0.07)
+        if len(sizes) > most:
+            ticks = round_ticks(self.norm.vmin, self.norm.vmax, most)
         bar.set_ticks(ticks, labels=[count(tick) for tick in ticks])
         bar.ax.tick_params(length=2, pad=1.5)
         bar.set_label("parameters", labelpad=4)
@@ -122,6 +125,11 @@ def count(value: float) -> str:
         if abs(value) >= 0.9995 * size:
             return f"{value / size:.3g}{unit}"
     return f"{value:.3g}"
+
+
+def marker_size(number: int) -> float:
+    """The size of a dot, in points, when so many share an axes."""
+    return 4.2 if number <= 60 else 2.8
 
 
 def title(law: str) -> str:
@@ -153,13 +161,13 @@ def loss_axis(axis, low: float, high: float, most: int = 7) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def quantity_axis(axis, low: float, high: float, text: Callable[[float], str] = power) -> None:
+def quantity_axis(axis, low: float, high: float, text: Callable[[float], str] = power, most: int = 6) -> None:
     """Makes a log axis of large numbers, named by `text` (`power` or `count`) at round places."""
     if high / low < 1.5:  # All but one quantity: it stands in the middle.
         low, high = low / 3, high * 3
     axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, high)})
     axis.set_minor_formatter(NullFormatter())
-    axis.set_major_locator(FixedLocator(round_ticks(low, high, most=6)))
+    axis.set_major_locator(FixedLocator(round_ticks(low, high, most)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
 
 

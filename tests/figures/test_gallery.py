@@ -116,6 +116,18 @@ def test_residuals_are_law_over_measured(table, analysis):
     assert has_point(axes, run["flops"], residual)
 
 
+def test_many_sizes_are_told_apart_by_colour_not_by_crowded_names(analysis):
+    """As in a published table of hundreds of runs: round numbers on the colour bar, law against runs."""
+    params = np.geomspace(5e7, 2e10, 120)
+    loss = 1.7 + 400 / params**0.34
+    table = pd.DataFrame({"params": params, "tokens": 20 * params, "loss": loss})
+    figure = law_fit(table, analysis.fit)
+    assert has_point(figure.axes[0], loss[7], float(analysis.fit.predict(params=params[7], tokens=20 * params[7])))
+    bar = loss_vs_compute(table).axes[-1]
+    labels = [label.get_text() for label in bar.get_xticklabels()]
+    assert "1B" in labels and len(labels) <= 8
+
+
 def one_run(**values):
     return pd.DataFrame([{"name": "a", "params": 1e6, "tokens": 1e8, "loss": 2.0, **values}])
 
