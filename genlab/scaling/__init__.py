@@ -10,7 +10,7 @@
 """
 
 from genlab.scaling.analysis import Analysis, ComputeOptimal
-from genlab.scaling.backtest import Backtest
+from genlab.scaling.backtest import Backtest, backtest
 from genlab.scaling.cost import Cost
 from genlab.scaling.fitted import Fit
 from genlab.scaling.fitting import fit_law
@@ -35,6 +35,7 @@ __all__ = [
     "Law",
     "Parameter",
     "Runs",
+    "backtest",
     "fit",
     "fit_law",
     "forecast",

@@ -10,6 +10,7 @@ import pytest
 
 from genlab.configuration import from_json, to_json
 from genlab.scaling import Analysis, ComputeOptimal, read_runs
+from genlab.scaling.analysis import _scatter
 
 CONFIG = ComputeOptimal(starts=8, resamples=100, budgets=(1e14,))
 
@@ -111,3 +112,12 @@ def test_importing_is_light():
     code = "import sys, genlab.scaling; print(sorted({'flax', 'optax', 'scipy', 'matplotlib'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_forecasts_scatter_by_the_backtest_where_it_erred_more(analysis):
+    fit, tested = analysis.fit, analysis.backtest
+    worse = dataclasses.replace(tested, scores={**tested.scores, "kaplan": 10 * fit.residual_scatter})
+    assert _scatter(fit, worse) == 10 * fit.residual_scatter
+    assert _scatter(fit, None) == fit.residual_scatter
+    better = dataclasses.replace(tested, scores={"chinchilla": 1.0, "kaplan": 1e-6})
+    assert _scatter(fit, better) == fit.residual_scatter

@@ -40,11 +40,14 @@ def test_scores_are_the_root_mean_square_of_the_table(synthetic):
 def test_a_fit_below_a_cut_sees_nothing_above_it(synthetic):
     runs = synthetic("kaplan", noise=0.01)
     changed = Runs(runs.frame.copy())
-    dearest = int(np.argmax(runs.column("flops")))
-    changed.frame.loc[dearest, "loss"] *= 2.0
+    first = cuts_of(runs, parameters=4)[0][0]
+    above = np.flatnonzero(runs.column("flops") > first)
+    changed.frame.loc[above, "loss"] *= np.where(above % 2, 2.0, 0.5)
     before, after = (backtest(("kaplan",), table, starts=4).table for table in (runs, changed))
+    before, after = (table[table.cut_flops == first] for table in (before, after))
+    assert len(before) == len(above)
     np.testing.assert_allclose(after.predicted, before.predicted, rtol=1e-9)
-    assert not np.allclose(after.measured, before.measured)
+    np.testing.assert_allclose(after.measured / before.measured, np.where(above % 2, 2.0, 0.5))
 
 
 def test_cuts_leave_rows_on_both_sides(small_grid):

@@ -8,6 +8,7 @@ from genlab.scaling import fit_law, get_law, read_runs
 from genlab.scaling.bootstrap import draw_resamples
 from genlab.scaling.fitted import Fit
 from genlab.scaling.fitting import table_of
+from genlab.scaling.minimize import follow
 from genlab.scaling.runs import Runs
 
 LAWS = ("chinchilla", "kaplan")
@@ -143,3 +144,13 @@ def test_reading_and_fitting_in_two_lines(tmp_path, synthetic):
     assert all(np.isnan(end) for end in fit.interval("N_c"))
     with pytest.raises(ValueError, match="no parameter 'N'"):
         fit.interval("N")
+
+
+def test_a_large_table_is_searched_on_some_of_its_rows_and_fitted_on_all(synthetic):
+    runs = synthetic("kaplan", noise=0.01, sizes=70, data=60)
+    law = get_law("kaplan")
+    table = table_of(law, runs)
+    fit = fit_law(law, runs, starts=6, resamples=0)
+    assert len(fit.rows_used) == 4200 and fit.certificate["gradient_norm"] < 1e-9
+    whole = follow(law, table, law.coordinates(fit.values)[None] + 0.01, np.ones((1, 4200)), 1e-3)
+    assert fit.objective == pytest.approx(whole.objective[0], rel=1e-9)

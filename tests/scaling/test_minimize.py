@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from genlab.scaling.derivatives import Derivatives, Table
+from genlab.scaling.bootstrap import draw_resamples
+from genlab.scaling.derivatives import Derivatives, Local, Table
 from genlab.scaling.fitting import table_of
 from genlab.scaling.laws import get_law
 from genlab.scaling.minimize import bounded_step, follow, minimize, polish
+from genlab.scaling.runs import Runs
 from genlab.scaling.starts import _nonnegative_least_squares, starting_points
 
 LAWS = ("chinchilla", "kaplan")
@@ -77,22 +79,39 @@ def test_a_parameter_ends_at_its_bound_where_the_table_pushes_it_there():
     assert (raw[:, floor] > 0).all()
 
 
-def test_steps_do_not_depend_on_how_parameters_are_scaled():
+def test_steps_do_not_depend_on_the_choice_of_coordinates():
     rng = np.random.default_rng(0)
-    root = rng.standard_normal((4, 4))
+    root, turn = rng.standard_normal((4, 4)), rng.standard_normal((4, 4))
     hessian, majoriser = root + root.T, root @ root.T + np.eye(4)
-    gradient, scale = rng.standard_normal(4), np.diag([1.0, 1e3, 1e-4, 7.0])
+    gradient = 1e-3 * rng.standard_normal(4)
 
     def step(g, h, m):
-        class Here:
-            gradient, hessian, majoriser = g[None], h[None], m[None]
+        here = Local(np.zeros(1), g[None], h[None], m[None])
+        wide = np.full(4, np.inf)
+        return bounded_step(np.zeros((1, 4)), here, np.array([0.1]), -wide, wide)[0][0]
 
-        at, wide = np.zeros((1, 4)), np.full(4, np.inf)
-        return bounded_step(at, Here, np.array([0.1]), -wide, wide)[0][0]
+    plain = step(gradient, hessian, majoriser)
+    turned = step(turn.T @ gradient, turn.T @ hessian @ turn, turn.T @ majoriser @ turn)
+    np.testing.assert_allclose(turn @ turned, plain, rtol=1e-6)
+    assert gradient @ plain < 0  # downhill, though the Hessian is indefinite
+    assert np.linalg.eigvalsh(hessian).min() < 0
 
-    plain = step(1e-3 * gradient, hessian, majoriser)
-    scaled = step(1e-3 * scale @ gradient, scale @ hessian @ scale, scale @ majoriser @ scale)
-    np.testing.assert_allclose(scale @ scaled, plain, rtol=1e-8)
+
+def test_hard_resamples_are_reached_along_the_path(small_grid):
+    """A law that does not fit, twelve rows: nearly piecewise linear objectives with curved valleys."""
+    law = get_law("chinchilla")
+    runs = Runs(small_grid).grid
+    table = table_of(law, runs)
+    table = Table(table.log_inputs, table.log_response + 0.01 * np.cos(np.arange(12.0)))
+    best = follow(law, table, starting_points(law, table, 8, 0), np.ones((8, 12)), 1e-3)
+    point = best.coordinates[best.objective.argmin()]
+    weights, _ = draw_resamples(np.random.default_rng(0), table, 100, len(law.parameters))
+    start = np.repeat(point[None], 100, axis=0)
+    direct = minimize(law, table, start, weights, 1e-3, max_iterations=40)
+    found = follow(law, table, start, weights, 1e-3, near=True)
+    assert direct.converged.sum() < 90
+    assert found.converged.all()
+    assert (found.objective <= direct.objective * (1 + 1e-9)).mean() > 0.9
 
 
 def test_nonnegative_least_squares_against_scipy():

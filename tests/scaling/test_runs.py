@@ -93,6 +93,7 @@ def test_a_row_excluded_by_where_may_be_bad():
         ("loss", "not true or false for each row"),
         ("__import__('os').getcwd() == 1", "cannot evaluate"),
         ("loss > 'a'", "cannot evaluate"),
+        ("@expression == @expression", "cannot evaluate"),  # no variable of the program is in reach
     ],
 )
 def test_bad_expressions_are_refused_in_one_line(expression, message):
