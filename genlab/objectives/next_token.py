@@ -8,20 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from genlab.configuration import ConfigError
-from genlab.models import generation
+from genlab.models import generation, ops
 from genlab.models.gpt import GPT
 from genlab.objectives.metric import Metric
 from genlab.scaling.conventions import CONVENTIONS, DecoderShape
-
-
-def cross_entropy(logits, targets):
-    """Returns (-log softmax(logits)[target], log sum exp(logits)), each [...], in nats.
-
-    `logits` [..., V] are float32, `targets` [...] integers.
-    """
-    log_z = jax.nn.logsumexp(logits, axis=-1)
-    picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    return log_z - picked, log_z
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +34,11 @@ class NextToken:
     def family(self) -> str:
         """The family of the model, for the run record."""
         return "gpt"
+
+    @property
+    def dtype(self) -> str:
+        """The type that matmuls run in: what the device's peak rate is looked up by."""
+        return self.model.dtype
 
     def validate(self) -> None:
         """Raises ValueError, in one line, for a config that cannot run."""
@@ -92,8 +87,12 @@ class NextToken:
         tokens = batch["tokens"].astype(jnp.int32)
         inputs_BT, targets_BT = tokens[:, :-1], tokens[:, 1:]
         rngs = {"dropout": key} if train and self.model.dropout else None
-        logits_BTV = self.model.apply({"params": params}, inputs_BT, train=train, rngs=rngs)
-        losses_BT, log_z_BT = cross_entropy(logits_BTV, targets_BT)
+        if train:
+            losses_BT, log_z_BT = self.model.apply(
+                {"params": params}, inputs_BT, targets_BT, train=True, rngs=rngs, method="losses")
+        else:
+            logits_BTV = self.model.apply({"params": params}, inputs_BT)
+            losses_BT, log_z_BT = ops.cross_entropy(logits_BTV, targets_BT)
         weight_BT = jnp.ones(targets_BT.shape, jnp.float32)
         if "loss_mask" in batch:
             weight_BT *= batch["loss_mask"][:, 1:]

@@ -318,7 +318,7 @@ class _Run:
     def _speed(self) -> tuple[float, float | None]:
         steps_per_second = self.clock.rate()
         device = self.program.plan.mesh.devices.flat[0]
-        peak = peak_flops(device.device_kind)
+        peak = peak_flops(device.device_kind, getattr(self.program.objective, "dtype", "float32"))
         count = self.program.plan.mesh.size
         mfu = self.program.flops_per_step * steps_per_second / (peak * count) if peak else None
         return steps_per_second * self.training.batch_size, mfu
