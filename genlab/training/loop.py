@@ -194,6 +194,7 @@ class _Run:
     def go(self) -> Outcome:
         """Dispatches ahead and reads metrics one dispatch late, until the last step."""
         pending = None
+        self.clock.restart()  # Here, and not after compiling: the process may have compiled it before.
         try:
             while self.step < self.training.steps:
                 start, stop = self.step, self._dispatch_end(self.step)
@@ -245,9 +246,7 @@ class _Run:
     def _dispatch(self, batches):
         compiled = self.program.compile_seconds
         state, metrics = self.program.train_steps(self.state, batches)
-        if self.program.compile_seconds > compiled:
-            jax.block_until_ready(state.step)
-            self.clock.restart()
+        self.clock.skip(self.program.compile_seconds - compiled)
         return state, metrics
 
     def _is_due(self, start: int, stop: int) -> bool:
@@ -363,6 +362,10 @@ class _Clock:
         if self.since is not None:
             self.seconds += time.perf_counter() - self.since
             self.since = None
+
+    def skip(self, seconds: float) -> None:
+        if self.since is not None:
+            self.since += seconds
 
     def count(self, steps: int) -> None:
         self.steps += steps

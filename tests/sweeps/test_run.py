@@ -130,3 +130,13 @@ def test_data_that_is_not_there_or_too_little_is_found_before_anything_runs(bad,
     with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
         check_data(Sweep([experiment(8), bad]))
     assert "\n" not in str(error.value)
+
+
+def test_throughput_is_known_in_a_process_that_has_compiled_the_run_already(tmp_path):
+    heard = []
+    for seed in (1, 2):
+        run = single_run(experiment(seed=seed), tmp_path / str(seed))
+        record = run_one(run, tmp_path / str(seed), listeners=(heard.append,))
+        assert 0 < record.tokens / record.tokens_per_second < record.seconds
+    assert record.compile_seconds == 0.0
+    assert all(progress.examples_per_second > 0 for progress in heard)
