@@ -122,29 +122,35 @@ class SweepView:
         self.console.print(f"{passed}  {text}", highlight=False, markup=False, soft_wrap=True)
 
     def _draw(self) -> None:
-        self._live.update(sweep_table(list(self._rows.values()), self.console.height), refresh=True)
+        self._live.update(sweep_table(list(self._rows.values()), *self.console.size), refresh=True)
 
 
-def sweep_table(rows: list[_Row], height: int = 100) -> Table:
+def sweep_table(rows: list[_Row], width: int = 120, height: int = 100) -> Table:
     """The runs as a rich table; where the screen is too low, finished and waiting ones are summed up."""
     done = sum(row.status in ("finished", "diverged", "failed") for row in rows)
-    table = Table(title=f"{done} of {len(rows)} runs done", title_justify="left", box=None, pad_edge=False)
-    for name, justify in (("run", "left"), ("params", "right"), ("tokens", "right"), ("progress", "left"),
-                          ("loss", "right"), ("tokens/s", "right"), ("status", "left")):
-        table.add_column(name, justify=justify, no_wrap=True)
+    table = Table(title=f"{done} of {len(rows)} runs done", title_justify="left", box=None, pad_edge=False, expand=True)
+    # The numbers take 53 columns, a status 10, the name what it needs of the rest, and an error what is left.
+    longest = max((len(_label(row)) for row in rows), default=0)
+    for name, justify, room in (("run", "left", min(longest, max(width - 63, 12))), ("params", "right", 6),
+                                ("tokens", "right", 6), ("progress", "left", 14), ("loss", "right", 7),
+                                ("tokens/s", "right", 8)):
+        table.add_column(name, justify=justify, no_wrap=True, width=room)
+    table.add_column("status", no_wrap=True, overflow="ellipsis", ratio=1)
     shown = _that_fit(rows, max(height - 5, 4))
     for row in shown:
-        share = Text.assemble()
-        held_out = " (held out)" if row.run.role == "held_out" else ""
         table.add_row(
-            row.run.name + held_out, _quantity(row.job.params), _quantity(row.job.tokens),
-            ProgressBar(total=1.0, completed=row.share, width=20) if row.share else share,
+            _label(row), _quantity(row.job.params), _quantity(row.job.tokens),
+            ProgressBar(total=1.0, completed=row.share, width=14) if row.share else "",
             _number(row.loss), _quantity(row.tokens_per_second),
-            Text(f"{row.status} {row.error}".strip()[:60], style=_STYLES.get(row.status, "")),
+            Text(f"{row.status} {row.error}".strip(), style=_STYLES.get(row.status, "")),
         )
     if len(shown) < len(rows):
         table.add_row(Text(f"and {len(rows) - len(shown)} more", style="dim"))
     return table
+
+
+def _label(row: _Row) -> str:
+    return row.run.name + " (held out)" * (row.run.role == "held_out")
 
 
 def _that_fit(rows: list[_Row], count: int) -> list[_Row]:

@@ -111,7 +111,7 @@ def test_a_sweep_whose_runs_fail_says_so_and_still_reports(environment, tmp_path
 ])
 def test_bad_input_is_one_line_and_leaves_nothing_behind(environment, tmp_path, arguments, config, message):
     workdir = tmp_path / "new"
-    code, out, error = finish(start(environment, workdir, *arguments, config=config, workers="0"))
+    code, _, error = finish(start(environment, workdir, *arguments, config=config, workers="0"))
     assert code == 2 and message in error and error.startswith("error: ") and error.count("\n") == 1, error
     assert not workdir.exists()
 

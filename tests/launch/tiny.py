@@ -12,10 +12,10 @@ from genlab.training.optimizers import AdamW
 T = 16
 
 
-def get_config(width: str | int = 8, steps: int = 48, source=StandardLibrary()) -> Experiment:
+def get_config(width: str | int = 8, steps: int = 48, source=None) -> Experiment:
     return Experiment(
         objective=NextToken(model=GPT(width=int(width), depth=1, num_heads=2, context_length=T)),
-        data=Text(source=source, tokenizer=Bytes(), sequence_length=T),
+        data=Text(source=source or StandardLibrary(), tokenizer=Bytes(), sequence_length=T),
         optimizer=AdamW(learning_rate=0.02, warmup_steps=5),
         training=Training(steps=steps, batch_size=8, evaluate_examples=64, log_steps=16, checkpoint_steps=16,
                           writers=()),
