@@ -56,5 +56,5 @@ def get_sweep() -> Sweep:
     def runs(budgets):
         return [get_config(width, flops) for flops, widths in budgets.items() for width in widths]
 
-    return Sweep(runs(GRID), held_out=runs(HELD_OUT), analysis=ComputeOptimal(laws=("chinchilla", "kaplan"), params="params_non_embedding"),
-                 name="quickstart")
+    analysis = ComputeOptimal(laws=("chinchilla", "kaplan"), params="params_non_embedding")
+    return Sweep(runs(GRID), held_out=runs(HELD_OUT), analysis=analysis, name="quickstart")
