@@ -52,8 +52,10 @@ def run_one(
       Exception: whatever training raises; the record then says "failed".
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with writer_lock(folder, _LOCK_SECONDS):
-        claim(run.experiment, folder)
+    writes = jax.process_index() == 0  # Of many hosts that train one run.
+    with writer_lock(folder, _LOCK_SECONDS) if writes else contextlib.nullcontext():
+        if writes:
+            claim(run.experiment, folder)
         before = read_record(folder)
         if before and before.ended and before.config_hash == run.config_hash:
             return before
@@ -62,7 +64,8 @@ def run_one(
         with _failure_recorded(record, folder):
             result = experiments.run(run.experiment, folder, listeners, should_stop)
         record = completed(record, result, run.experiment)
-        write_record(record, folder)
+        if writes:
+            write_record(record, folder)
         return record
 
 
@@ -163,7 +166,8 @@ def _failure_recorded(record: RunRecord, folder: Path) -> Iterator[None]:
     except BaseException as error:
         failed = dataclasses.replace(record, status="failed", error=error_line(error), finished_at=_now())
         with contextlib.suppress(OSError):  # On a full disk the error itself is what matters.
-            write_record(failed, folder)
+            if jax.process_index() == 0:
+                write_record(failed, folder)
         raise
 
 

@@ -159,7 +159,8 @@ def test_a_disk_that_is_full_for_the_table_leaves_the_old_table(tmp_path, monkey
 
 def test_free_slots_with_nothing_to_do_are_announced_once(tmp_path):
     calls = []
-    sweep_in(tmp_path, grid(), workers=2, when_idle=lambda: calls.append(1))
+    sweep = Sweep([experiment(4, 2, name="short"), experiment(4, 100, name="long")])
+    sweep_in(tmp_path, sweep, workers=2, when_idle=lambda: calls.append(1))
     assert calls == [1]
 
 

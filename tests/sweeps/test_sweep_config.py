@@ -12,8 +12,8 @@ def names(*experiments, **options):
 
 def test_runs_are_named_by_what_differs():
     assert names(experiment(8, 10), experiment(8, 20)) == ["steps=10", "steps=20"]
-    grid = [experiment(width, steps) for width in (4, 8) for steps in (10, 20)]
-    assert names(*grid) == ["width=4_steps=10", "width=4_steps=20", "width=8_steps=10", "width=8_steps=20"]
+    grid = [experiment(width, steps) for width in (4, 8) for steps in (10, 20, 30)]
+    assert names(*grid) == [f"width={width}_steps={steps}" for width in (4, 8) for steps in (10, 20, 30)]
     assert names(experiment()) == ["run"]
 
 
