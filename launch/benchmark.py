@@ -1,0 +1,96 @@
+"""Measures genlab: the compiled step, the loop around it, a sweep of small runs.
+
+    python -m launch.benchmark step --peer=../nanodo     the step against nanodo's, and that both compute the same
+    python -m launch.benchmark loop                      the step in the real loop against the bare step
+    python -m launch.benchmark sweep --peer=../nanodo    runs an hour of a sweep against nanodo's steps in a row
+
+The sides take turns in short blocks within one process, and ratios are taken within a turn: the machine
+may be busy, but then it is for both. The peer is a checkout of https://github.com/google-deepmind/nanodo.
+Exit codes: 0 measured, 1 the two sides do not compute the same or a run failed, 2 bad input.
+"""
+
+import datetime
+import json
+import os
+import sys
+from pathlib import Path
+
+from absl import flags
+from rich.console import Console
+
+from genlab.configuration import ConfigError
+from launch import flags as command
+
+CASES = ("step", "loop", "sweep")
+
+_PEER = flags.DEFINE_string("peer", None, "Root of a checkout of nanodo (for step and sweep).")
+_SHAPES = flags.DEFINE_string("shapes", None, "Models as WIDTH,LAYERS,HEADS, separated by blanks.")
+_TURNS = flags.DEFINE_integer("turns", 9, "How often each side takes its turn.", lower_bound=1)
+_SECONDS = flags.DEFINE_float("seconds", 0.5, "Length of a turn; of a run of the sweep, as nanodo runs it, 20 times "
+                              "that.", lower_bound=0.0)
+_WORKERS = flags.DEFINE_integer("workers", None, "Worker processes of the sweep; one a core by default.",
+                                lower_bound=1)
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the results.")
+
+
+def main(case: str) -> int:
+    """Measures, prints a table and writes --output."""
+    console = Console()
+    from launch.benchmarks.shapes import DEFAULT_SHAPES, parse_shapes
+
+    shapes = parse_shapes(_SHAPES.value or DEFAULT_SHAPES)
+    if case != "loop" and not _PEER.value:
+        raise ConfigError(f"{case} compares with nanodo: give --peer=PATH, the root of a checkout of it")
+    if _OUTPUT.value and not Path(_OUTPUT.value).resolve().parent.is_dir():
+        raise ConfigError(f"--output={_OUTPUT.value}: there is no folder {Path(_OUTPUT.value).parent}")
+    before = os.getloadavg()[0]
+    results, good = _measure(case, shapes, console)
+    if _OUTPUT.value:
+        document = {"case": case, **_circumstances(before), **results}
+        Path(_OUTPUT.value).write_text(json.dumps(document, indent=1) + "\n")
+    return 0 if good else 1
+
+
+def _measure(case: str, shapes: list, console: Console) -> tuple[dict, bool]:
+    if case == "loop":
+        from launch.benchmarks import loop
+
+        return loop.run(shapes, _TURNS.value, _SECONDS.value, console)
+    from launch.benchmarks.peer import load_peer
+
+    peer = load_peer(_PEER.value)
+    if case == "step":
+        from launch.benchmarks import step
+
+        return step.run(peer, shapes, _TURNS.value, _SECONDS.value, console)
+    from launch.benchmarks import sweep
+
+    return sweep.run(peer, shapes, 20 * _SECONDS.value, _WORKERS.value, console)
+
+
+def _circumstances(load_before: float) -> dict:
+    import jax
+
+    from genlab.sweeps.placement import available_cores
+    from genlab.sweeps.record import versions
+
+    return {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "versions": versions(),
+            "device": jax.devices()[0].device_kind, "cores": len(available_cores()),
+            "load_average_before": load_before, "xla_flags": os.environ.get("XLA_FLAGS", "")}
+
+
+def _take_case() -> str:
+    """The case from the command line, where it is the one argument that is no flag."""
+    found = [argument for argument in sys.argv[1:] if argument in CASES]
+    if any(argument.startswith(("--help", "-h", "-?")) for argument in sys.argv[1:]):
+        return "step"
+    if len(found) != 1:
+        print(f"error: name what to measure: python -m launch.benchmark {'|'.join(CASES)}", file=sys.stderr)
+        sys.exit(command.BAD_INPUT)
+    sys.argv.remove(found[0])
+    return found[0]
+
+
+if __name__ == "__main__":
+    _case = _take_case()
+    command.run(lambda: main(_case))

@@ -1,0 +1,60 @@
+"""What is measured: GPTs of a few shapes on batches of 32 x 64 tokens, as genlab runs them."""
+
+import dataclasses
+
+import numpy as np
+
+from genlab.configuration import ConfigError
+from genlab.models.gpt import GPT
+from genlab.objectives.next_token import NextToken
+from genlab.training.optimizers import AdamW
+
+BATCH_SIZE, SEQUENCE_LENGTH, VOCABULARY = 32, 64, 256
+STEPS_PER_DISPATCH = 8
+
+# For both sides; the peer reads the learning rate from the same schedule.
+OPTIMIZER = AdamW(learning_rate=1e-3, weight_decay=0.01, clip_norm=1.0)
+SCHEDULED_STEPS = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """A GPT's size."""
+
+    width: int
+    depth: int
+    num_heads: int
+
+    def __str__(self) -> str:
+        return f"{self.width},{self.depth},{self.num_heads}"
+
+    def objective(self) -> NextToken:
+        """Next-byte prediction by a GPT of this size, the rest as nanodo has it."""
+        model = GPT(vocab_size=VOCABULARY, context_length=SEQUENCE_LENGTH, width=self.width, depth=self.depth,
+                    num_heads=self.num_heads)
+        return NextToken(model=model)
+
+
+DEFAULT_SHAPES = "16,1,1 32,2,2 64,4,4 128,4,4 256,6,8"
+
+
+def parse_shapes(text: str) -> list[Shape]:
+    """Shapes of a flag: WIDTH,LAYERS,HEADS separated by blanks. Raises ConfigError."""
+    shapes = []
+    for part in text.split():
+        try:
+            width, depth, heads = (int(number) for number in part.split(","))
+        except ValueError:
+            raise ConfigError(f"--shapes: {part!r} is not WIDTH,LAYERS,HEADS, e.g. 64,4,4") from None
+        shape = Shape(width, depth, heads)
+        shape.objective().validate()
+        shapes.append(shape)
+    if not shapes:
+        raise ConfigError("--shapes names no shape; give WIDTH,LAYERS,HEADS, separated by blanks")
+    return shapes
+
+
+def random_batches(steps: int, seed: int = 0) -> np.ndarray:
+    """Tokens [steps, B, T + 1], int32. None is 0, which the peer's loss leaves out as padding."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(1, VOCABULARY, (steps, BATCH_SIZE, SEQUENCE_LENGTH + 1), np.int32)

@@ -1,0 +1,117 @@
+"""The compiled training step against nanodo's: same shapes, parameters, batches and optimizer."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+from genlab.training.plans import choose_plan
+from genlab.training.program import Program, program_for
+from genlab.training.step import TrainState
+from launch.benchmarks.peer import Peer, PeerStep, as_genlab
+from launch.benchmarks.shapes import (
+    BATCH_SIZE,
+    OPTIMIZER,
+    SCHEDULED_STEPS,
+    STEPS_PER_DISPATCH,
+    Shape,
+    random_batches,
+)
+from launch.benchmarks.timing import Comparison, Side, compare, geometric_mean, milliseconds
+
+# Rounding: float32 sums in another order, through at most six layers.
+LARGEST_LOSS_ERROR, LARGEST_GRADIENT_ERROR = 1e-5, 1e-4
+
+
+def program(shape: Shape) -> Program:
+    """genlab's own compiled functions for this shape, on one device."""
+    return program_for(shape.objective(), OPTIMIZER, 1, None, choose_plan(BATCH_SIZE, devices=1))
+
+
+class Trainer:
+    """genlab's training step on the same batches again and again, K steps a dispatch."""
+
+    def __init__(self, shape: Shape, params: Any = None):
+        self.program = program(shape)
+        self.state: TrainState = self.program.initial_state(0, OPTIMIZER.hyperparameters(SCHEDULED_STEPS))
+        if params is not None:
+            # Copied, because the step gives its state up.
+            params = jax.device_put(jax.tree.map(jnp.copy, params), self.program.plan.replicated)
+            self.state = self.state._replace(params=params)
+        self.batches = self.program.plan.put({"tokens": random_batches(STEPS_PER_DISPATCH)})
+
+    def dispatch(self) -> Any:
+        """Starts K steps; returns their losses [K] as (total, weight)."""
+        self.state, metrics = self.program.train_steps(self.state, self.batches)
+        return metrics["loss"]
+
+    def side(self, name: str = "genlab") -> Side:
+        """For timing."""
+        return Side(name, self.dispatch, jax.block_until_ready, STEPS_PER_DISPATCH)
+
+
+def peer_side(step: PeerStep, params: Any) -> Side:
+    """nanodo's step, one a dispatch."""
+    state = step.initial_state(params)
+    tokens = jnp.asarray(random_batches(1)[0])
+
+    def dispatch():
+        nonlocal state
+        state, loss = step.step(state, tokens)
+        return loss
+
+    return Side("nanodo", dispatch, jax.block_until_ready)
+
+
+def agreement(step: PeerStep, shape: Shape, params: Any) -> dict[str, float]:
+    """How far the two sides are apart: loss, gradient, and losses of the first K steps of training.
+
+    The gradient's error is the largest of any parameter over the largest entry of its array.
+    """
+    tokens = random_batches(1)[0]
+    loss, gradient = jax.jit(step.loss_and_gradient)(params, tokens)
+
+    def genlab_loss(params):
+        return shape.objective().loss(params, {"tokens": tokens}, jax.random.key(0), True)[0]
+
+    our_loss, our_gradient = jax.jit(jax.value_and_grad(genlab_loss))(as_genlab(params, shape))
+    errors = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max() / jnp.abs(b).max()),
+                          our_gradient, as_genlab(gradient, shape))
+    total, weight = Trainer(shape, as_genlab(params, shape)).dispatch()
+    state, losses = step.initial_state(params), []
+    for batch in random_batches(STEPS_PER_DISPATCH):
+        state, peer_loss = step.step(state, batch)
+        losses.append(float(peer_loss))
+    trajectory = np.abs(np.asarray(total) / np.asarray(weight) - losses).max()
+    return {"loss": float(our_loss), "loss_error": abs(float(our_loss - loss)) / float(loss),
+            "gradient_error": max(jax.tree.leaves(errors)), "trajectory_error": float(trajectory)}
+
+
+def run(peer: Peer, shapes: list[Shape], turns: int, seconds: float, console: Console) -> tuple[dict, bool]:
+    """Compares every shape and prints a table; returns (results, whether the two compute the same)."""
+    rows = []
+    line = "{:>14}  {:>18}  {:>18}  {:>6}  {:>9}  {:>8}  {:>8}  {:>8}".format
+    console.print("milliseconds a step, least / median over turns; errors of loss, gradient and "
+                  f"{STEPS_PER_DISPATCH} steps' losses", highlight=False)
+    console.print(line("w,layers,heads", "nanodo", "genlab", "ratio", "of minima", "loss", "gradient", "steps"),
+                  highlight=False)
+    for shape in shapes:
+        step = peer.step(shape)
+        params = step.initial_params()
+        errors = agreement(step, shape, params)
+        trainer = Trainer(shape, as_genlab(params, shape))
+        found: Comparison = compare(peer_side(step, params), trainer.side(), turns, seconds)
+        rows.append({"shape": str(shape), **errors, **found.to_json()})
+        console.print(line(
+            str(shape), milliseconds(found.first), milliseconds(found.second), f"{found.ratio:.2f}",
+            f"{found.ratio_of_minima:.2f}", *(f"{errors[name]:.0e}" for name in (
+                "loss_error", "gradient_error", "trajectory_error"))), highlight=False)
+    means = {name: geometric_mean([row[name] for row in rows]) for name in ("ratio", "ratio_of_minima")}
+    console.print(f"geometric mean {means['ratio']:.2f} (of minima {means['ratio_of_minima']:.2f})", highlight=False)
+    agree = all(row["loss_error"] < LARGEST_LOSS_ERROR and row["gradient_error"] < LARGEST_GRADIENT_ERROR
+                for row in rows)
+    if not agree:
+        console.print("the two sides do not compute the same")
+    return {"shapes": rows, "geometric_mean": means}, agree
