@@ -17,12 +17,13 @@ from genlab.scaling.fitting import fit_law
 from genlab.scaling.forecasts import forecast
 from genlab.scaling.isoflop import IsoFlop, isoflop_minima, optimal_exponent
 from genlab.scaling.law import Law, Parameter
-from genlab.scaling.laws import CHINCHILLA, KAPLAN, LAWS, get_law
+from genlab.scaling.laws import BUSBRIDGE, CHINCHILLA, KAPLAN, LAWS, get_law
 from genlab.scaling.runs import Runs, read_runs
 
 fit = fit_law
 
 __all__ = [
+    "BUSBRIDGE",
     "CHINCHILLA",
     "KAPLAN",
     "LAWS",

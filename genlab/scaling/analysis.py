@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -181,12 +182,17 @@ class ComputeOptimal:
         )
 
     def _fits(self, grid: Runs, warnings: list[str]) -> dict[str, Fit]:
-        fits, problems = {}, []
-        for law in self.laws:
+        def fitted(law: str) -> Fit | ValueError:
             try:
-                fits[law] = fit_law(law, grid, self.delta, self.starts, self.resamples, self.seed)
+                return fit_law(law, grid, self.delta, self.starts, self.resamples, self.seed)
             except ValueError as error:
-                problems.append(str(error))
+                return error
+
+        # Compiling and linear algebra leave the interpreter free: two cores fit two laws at once.
+        with ThreadPoolExecutor(min(len(self.laws), os.cpu_count() or 1)) as pool:
+            found = dict(zip(self.laws, pool.map(fitted, self.laws), strict=True))
+        fits = {law: fit for law, fit in found.items() if isinstance(fit, Fit)}
+        problems = [str(error) for error in found.values() if isinstance(error, ValueError)]
         if not fits:
             raise ValueError(problems[0])
         warnings.extend(problems)

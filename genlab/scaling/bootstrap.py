@@ -62,13 +62,16 @@ def bootstrap(
 
 
 def _retry(law, table, found: Minima, weights: np.ndarray, delta: float, seed: int) -> Minima:
+    """Follows the resamples that have not converged from fresh starting points, all at once."""
     failed = np.flatnonzero(~found.converged)
     if not len(failed):
         return found
-    for point in starting_points(law, table, _FRESH_STARTS, seed + 1):
-        start = np.repeat(point[None], len(failed), axis=0)
-        again = follow(law, table, start, weights[failed], delta)
-        found = found.replaced(failed, _better(found.take(failed), again))
+    points = starting_points(law, table, _FRESH_STARTS, seed + 1)
+    start = np.tile(points, (len(failed), 1))
+    again = follow(law, table, start, np.repeat(weights[failed], _FRESH_STARTS, axis=0), delta)
+    for k in range(_FRESH_STARTS):
+        other = again.take(np.arange(k, len(start), _FRESH_STARTS))
+        found = found.replaced(failed, _better(found.take(failed), other))
     return found
 
 

@@ -125,7 +125,60 @@ KAPLAN = Law(
     inverse=_kaplan_inverse,
 )
 
-LAWS: dict[str, Law] = {law.name: law for law in (CHINCHILLA, KAPLAN)}
+
+
+def _busbridge(p, x):
+    return p.E + power(p.A * x.params**-p.alpha + p.B * x.tokens**-p.beta, p.gamma)
+
+
+def _busbridge_guess(rng: np.random.Generator, count: int, x, loss: np.ndarray) -> dict:
+    """As for Kaplan's law, with a floor at some share of the lowest loss."""
+    E = rng.uniform(0.0, 0.9, count) * loss.min()
+    alpha, beta = np.exp(rng.uniform(np.log(0.1), np.log(1.5), (2, count)))
+    gamma = np.exp(rng.uniform(np.log(0.2), np.log(2.0), count))
+    share = rng.uniform(0.1, 0.9, count)
+    log_bracket = np.log(np.exp(np.mean(np.log(loss))) - E) / gamma
+    log_A = np.log(share) + log_bracket + alpha * x.params.log.mean()
+    log_B = np.log1p(-share) + log_bracket + beta * x.tokens.log.mean()
+    exponents = {"alpha": alpha, "beta": beta, "gamma": gamma}
+    return {"E": E, "A": np.exp(log_A), "B": np.exp(log_B), **exponents}
+
+
+def _busbridge_inverse(p, loss, x, wanted: str):
+    with np.errstate(invalid="ignore"):
+        bracket = np.where(loss > p.E, loss - p.E, np.nan) ** (1.0 / p.gamma)
+    if wanted == "params":
+        return _solve_power(p.A, p.alpha, bracket - p.B * x.tokens**-p.beta)
+    return _solve_power(p.B, p.beta, bracket - p.A * x.params**-p.alpha)
+
+
+BUSBRIDGE = Law(
+    name="busbridge",
+    text="L = E + (A/N^alpha + B/D^beta)^gamma",
+    citation="Busbridge et al. 2025 (arXiv 2502.08606), the supervised law of section 2; gamma = 1 is "
+    "Chinchilla's law, E = 0 with beta = 1 Kaplan's",
+    inputs=("params", "tokens"),
+    parameters=(
+        _coefficient("A", "(loss - E)^(1/gamma) x parameters^alpha"),
+        _coefficient("B", "(loss - E)^(1/gamma) x tokens^beta"),
+        _FLOOR,
+        _exponent("alpha", "how fast the bracket falls with parameters"),
+        _exponent("beta", "how fast the bracket falls with tokens"),
+        Parameter(
+            "gamma",
+            "power of the bracket; below 1, larger models gain more from further data",
+            start=(0.2, 2.0),
+            bounds=(0.02, 10.0),
+            scale="linear",
+        ),
+    ),
+    formula=_busbridge,
+    guess=_busbridge_guess,
+    optimum=_chinchilla_optimum,  # the loss is increasing in the bracket
+    inverse=_busbridge_inverse,
+)
+
+LAWS: dict[str, Law] = {law.name: law for law in (CHINCHILLA, KAPLAN, BUSBRIDGE)}
 
 
 def get_law(law: str | Law) -> Law:

@@ -17,6 +17,7 @@ from genlab.scaling.law import Law
 _LONGEST_STEP = 30.0  # in any coordinate
 _WIDE = 0.1  # Huber threshold of the first pass: nearly least squares
 SAME_MINIMUM = 1e-6  # objectives that differ by less than this share belong to one minimum
+_AT_BOUND = 1e-9
 _FLAT = 1e-12  # eigenvalues below this share of the largest count as this share
 
 
@@ -96,7 +97,7 @@ def minimize(
             break
         now = here.take(active)
         step, foretold, decrement = bounded_step(at[active], now, damping[active], lower, upper)
-        trial = np.clip(at[active] + step, lower, upper)
+        trial = _inside(at[active] + step, lower, upper)
         there = derivatives(trial, weights[active])
         better = there.value <= now.value
         converged[active] = decrement <= tolerance * now.value + rounding[active]
@@ -139,7 +140,12 @@ def follow(
         at, part = start[left], weights[left]
         for threshold in np.geomspace(_WIDE, 1.3 * delta, 8):
             at = minimize(law, table, at, part, threshold, 1e-4, 40).coordinates
-        found = found.replaced(left, minimize(law, table, at, part, delta, max_iterations=1000))
+        found = found.replaced(left, minimize(law, table, at, part, delta, max_iterations=300))
+    for _ in range(2):  # what damping has brought to a halt goes on without it
+        left = np.flatnonzero(~found.converged)
+        if len(left):
+            at = found.coordinates[left]
+            found = found.replaced(left, minimize(law, table, at, weights[left], delta))
     return found
 
 
@@ -191,6 +197,12 @@ def bounded_step(at, here: Local, damping, lower, upper) -> tuple[np.ndarray, np
     # Moves onto a bound are progress that the decrement of the others does not count.
     decrement = decrement + np.where((fixed != 0).any(axis=1), np.abs(foretold), 0.0)
     return step, foretold, decrement
+
+
+def _inside(at, lower, upper) -> np.ndarray:
+    """Clips to the bounds, and puts what is within rounding of a bound on it: nothing creeps up to it."""
+    at = np.where(at - lower < _AT_BOUND * (1 + np.abs(lower)), lower, at)
+    return np.where(upper - at < _AT_BOUND * (1 + np.abs(upper)), upper, at)
 
 
 def _held(at, gradient, lower, upper) -> np.ndarray:

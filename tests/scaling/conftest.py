@@ -9,6 +9,7 @@ from genlab.scaling import get_law, read_runs
 TRUTH = {
     "chinchilla": {"A": 480.0, "B": 2100.0, "E": 1.8, "alpha": 0.35, "beta": 0.37},
     "kaplan": {"N_c": 8.8e13, "D_c": 5.4e13, "alpha_N": 0.076, "alpha_D": 0.103},
+    "busbridge": {"A": 2300.0, "B": 1e4, "E": 1.75, "alpha": 0.42, "beta": 0.43, "gamma": 0.77},
 }
 
 

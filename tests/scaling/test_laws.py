@@ -35,6 +35,23 @@ def test_kaplan_by_hand():
     assert law.predict(values, params=1e30, tokens=2e10) == pytest.approx((5.4e13 / 2e10) ** 0.095, rel=1e-6)
 
 
+def test_busbridge_holds_the_other_two():
+    busbridge, points = get_law("busbridge"), {"params": np.array([1e7, 1e10]), "tokens": np.array([1e9, 1e12])}
+    additive = {"A": 406.4, "B": 410.7, "E": 1.69, "alpha": 0.34, "beta": 0.28}
+    np.testing.assert_allclose(
+        busbridge.predict(busbridge.vector({**additive, "gamma": 1.0}), **points),
+        get_law("chinchilla").predict(get_law("chinchilla").vector(additive), **points),
+        rtol=1e-13,
+    )
+    ratio = 0.076 / 0.103
+    joint = {"A": 8.8e13**ratio, "B": 5.4e13, "E": 0.0, "alpha": ratio, "beta": 1.0, "gamma": 0.103}
+    np.testing.assert_allclose(
+        busbridge.predict(busbridge.vector(joint), **points),
+        get_law("kaplan").predict([8.8e13, 5.4e13, 0.076, 0.103], **points),
+        rtol=1e-12,
+    )
+
+
 @pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("name", JOINT)
 def test_allocation_is_the_numerical_minimum(name, cost, truth):
