@@ -67,7 +67,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(experiment, tmp_path):
     whole = start("whole").communicate()[0]
     moments = random.Random(0)
     kills = 0
-    for _ in range(4):
+    for _ in range(3):
         process = start("killed")
         while not (tmp_path / "killed" / "checkpoints").exists() and process.poll() is None:
             time.sleep(0.01)
