@@ -3,7 +3,7 @@
     python -m launch.sweep --config=experiments/scaling/quickstart.py --workdir=runs/quickstart
 
 Fifteen runs of 11,000 to 119,000 parameters, at four compute budgets; the fit sees fourteen. The form of
-the law, Chinchilla's or Kaplan's, is chosen by backtest among the fourteen (the rule:
+the law, Chinchilla's, Kaplan's or Busbridge's, is chosen by backtest among the fourteen (the rule:
 genlab/scaling/backtest.py), and its forecast of the fifteenth, with three times the compute of any other,
 is checked.
 
@@ -56,5 +56,5 @@ def get_sweep() -> Sweep:
     def runs(budgets):
         return [get_config(width, flops) for flops, widths in budgets.items() for width in widths]
 
-    analysis = ComputeOptimal(laws=("chinchilla", "kaplan"), params="params_non_embedding")
+    analysis = ComputeOptimal(laws=("chinchilla", "kaplan", "busbridge"), params="params_non_embedding")
     return Sweep(runs(GRID), held_out=runs(HELD_OUT), analysis=analysis, name="quickstart")
