@@ -5,8 +5,11 @@ import dataclasses
 import numpy as np
 
 from genlab.configuration import ConfigError
+from genlab.data import Bytes, StandardLibrary, Text
+from genlab.experiment import Experiment
 from genlab.models.gpt import GPT
 from genlab.objectives.next_token import NextToken
+from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
 
 BATCH_SIZE, SEQUENCE_LENGTH, VOCABULARY = 32, 64, 256
@@ -33,6 +36,16 @@ class Shape:
         model = GPT(vocab_size=VOCABULARY, context_length=SEQUENCE_LENGTH, width=self.width, depth=self.depth,
                     num_heads=self.num_heads)
         return NextToken(model=model)
+
+    def experiment(self, steps: int, **training) -> Experiment:
+        """A run of so many steps on the standard library's sources; `training`: further fields of its config."""
+        return Experiment(
+            objective=self.objective(),
+            data=Text(source=StandardLibrary(), tokenizer=Bytes(), sequence_length=SEQUENCE_LENGTH),
+            optimizer=OPTIMIZER,
+            training=Training(steps=steps, batch_size=BATCH_SIZE, steps_per_dispatch=STEPS_PER_DISPATCH,
+                              evaluate_examples=512, devices=1, **training),
+        )
 
 
 DEFAULT_SHAPES = "16,1,1 32,2,2 64,4,4 128,4,4 256,6,8"

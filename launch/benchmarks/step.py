@@ -31,16 +31,20 @@ def program(shape: Shape) -> Program:
 
 
 class Trainer:
-    """genlab's training step on the same batches again and again, K steps a dispatch."""
+    """genlab's training step on the same batches again and again, K steps a dispatch.
 
-    def __init__(self, shape: Shape, params: Any = None):
+    Starts from `params`, or fresh ones; `batches` are stacked host arrays, random ones by default.
+    """
+
+    def __init__(self, shape: Shape, params: Any = None, batches: Any = None):
         self.program = program(shape)
         self.state: TrainState = self.program.initial_state(0, OPTIMIZER.hyperparameters(SCHEDULED_STEPS))
         if params is not None:
             # Copied, because the step gives its state up.
             params = jax.device_put(jax.tree.map(jnp.copy, params), self.program.plan.replicated)
             self.state = self.state._replace(params=params)
-        self.batches = self.program.plan.put({"tokens": random_batches(STEPS_PER_DISPATCH)})
+        batches = {"tokens": random_batches(STEPS_PER_DISPATCH)} if batches is None else batches
+        self.batches = self.program.plan.put(batches)
 
     def dispatch(self) -> Any:
         """Starts K steps; returns their losses [K] as (total, weight)."""
@@ -94,9 +98,9 @@ def run(peer: Peer, shapes: list[Shape], turns: int, seconds: float, console: Co
     rows = []
     line = "{:>14}  {:>18}  {:>18}  {:>6}  {:>9}  {:>8}  {:>8}  {:>8}".format
     console.print("milliseconds a step, least / median over turns; errors of loss, gradient and "
-                  f"{STEPS_PER_DISPATCH} steps' losses", highlight=False)
+                  f"{STEPS_PER_DISPATCH} steps' losses", highlight=False, soft_wrap=True)
     console.print(line("w,layers,heads", "nanodo", "genlab", "ratio", "of minima", "loss", "gradient", "steps"),
-                  highlight=False)
+                  highlight=False, soft_wrap=True)
     for shape in shapes:
         step = peer.step(shape)
         params = step.initial_params()
@@ -107,9 +111,10 @@ def run(peer: Peer, shapes: list[Shape], turns: int, seconds: float, console: Co
         console.print(line(
             str(shape), milliseconds(found.first), milliseconds(found.second), f"{found.ratio:.2f}",
             f"{found.ratio_of_minima:.2f}", *(f"{errors[name]:.0e}" for name in (
-                "loss_error", "gradient_error", "trajectory_error"))), highlight=False)
+                "loss_error", "gradient_error", "trajectory_error"))), highlight=False, soft_wrap=True)
     means = {name: geometric_mean([row[name] for row in rows]) for name in ("ratio", "ratio_of_minima")}
-    console.print(f"geometric mean {means['ratio']:.2f} (of minima {means['ratio_of_minima']:.2f})", highlight=False)
+    console.print(f"geometric mean {means['ratio']:.2f} (of minima {means['ratio_of_minima']:.2f})",
+                  highlight=False, soft_wrap=True)
     agree = all(row["loss_error"] < LARGEST_LOSS_ERROR and row["gradient_error"] < LARGEST_GRADIENT_ERROR
                 for row in rows)
     if not agree:

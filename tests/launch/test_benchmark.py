@@ -1,0 +1,157 @@
+"""launch.benchmark against a small stand-in for a checkout of nanodo, and its arithmetic."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from genlab.configuration import ConfigError
+from launch.benchmarks.peer import load_peer
+from launch.benchmarks.shapes import parse_shapes
+from launch.benchmarks.timing import Comparison, Side, compare, geometric_mean
+
+ROOT = Path(__file__).parents[2]
+
+# nanodo's interface and parameter names around a decoder written with einsum alone.
+MODEL = '''
+import dataclasses
+import jax, jax.numpy as jnp
+from flax import linen as nn
+
+@dataclasses.dataclass
+class DoConfig:
+  D: int
+  H: int
+  L: int
+  N: int
+  V: int
+  F: int
+  fsdp_enabled: bool = True
+
+class Norm(nn.Module):
+  @nn.compact
+  def __call__(self, x):
+    x = x - x.mean(-1, keepdims=True)
+    x = x / jnp.sqrt((x * x).mean(-1, keepdims=True) + 1e-6)
+    return x * self.param("scale", nn.initializers.ones, x.shape[-1:])
+
+class Kernel(nn.Module):
+  shape: tuple
+  @nn.compact
+  def __call__(self):
+    return self.param("kernel", nn.initializers.normal(.2), self.shape)
+
+class Mlp(nn.Module):
+  width: int
+  @nn.compact
+  def __call__(self, x):
+    h = jnp.einsum("btd,df->btf", x, Kernel((x.shape[-1], self.width), name="Dense_0")())
+    h = .5 * h * (1 + jnp.tanh(jnp.sqrt(2 / jnp.pi) * (h + .044715 * h ** 3)))
+    return jnp.einsum("btf,fd->btd", h, Kernel((self.width, x.shape[-1]), name="Dense_1")())
+
+class Attention(nn.Module):
+  heads: int
+  @nn.compact
+  def __call__(self, x):
+    D, H = x.shape[-1], self.heads
+    q, k, v = (jnp.einsum("btd,dhk->bthk", x, Kernel((D, H, D // H), name=n)()) for n in ("query", "key", "value"))
+    scores = jnp.einsum("bthk,bshk->bhts", q, k) / (D // H) ** .5
+    weights = jnp.exp(scores) * jnp.tril(jnp.ones(scores.shape[-2:]))
+    out = jnp.einsum("bhts,bshk->bthk", weights / weights.sum(-1, keepdims=True), v)
+    return jnp.einsum("bthk,hkd->btd", out, Kernel((H, D // H, D), name="attn_out_proj")())
+
+class Block(nn.Module):
+  cfg: DoConfig
+  @nn.compact
+  def __call__(self, x):
+    x = x + Attention(self.cfg.H, name="CausalAttn_0")(Norm(name="LayerNorm_0")(x))
+    return x + Mlp(self.cfg.F, name="Mlp_0")(Norm(name="LayerNorm_1")(x))
+
+class TransformerDo(nn.Module):
+  docfg: DoConfig
+  @nn.compact
+  def __call__(self, tokens):
+    c = self.docfg
+    embed = nn.Embed(c.V, c.D, name="embed")
+    x = embed(tokens) + nn.Embed(c.L, c.D, name="pos_embed")(jnp.arange(tokens.shape[1]))
+    for i in range(c.N):
+      x = Block(c, name=f"blocks_{i}")(x)
+    return embed.attend(Norm(name="out_ln")(x))
+'''
+LOSS = '''
+import types
+import jax, jax.numpy as jnp
+from nanodo import data
+
+def get_default_loss_fn(tokens, apply_fn, c):
+  def loss(params):
+    x, y, weight = data.get_in_out(tokens)
+    log_p = jax.nn.log_softmax(apply_fn({"params": params}, x))
+    loss = -jnp.take_along_axis(log_p, y[..., None], -1)[..., 0]
+    return FACTOR * (loss * weight).sum() / weight.sum(), types.SimpleNamespace()
+  return lambda params: (loss(params)[0], None)
+'''
+
+
+def benchmark(*arguments):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "launch.benchmark", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=120)
+
+
+@pytest.mark.parametrize("factor, code", [("1.0", 0), ("1.01", 1)])
+def test_step_compares_loss_and_gradient_with_the_peer(tmp_path, factor, code):
+    (tmp_path / "nanodo").mkdir()
+    (tmp_path / "nanodo" / "model.py").write_text(MODEL)
+    (tmp_path / "nanodo" / "loss.py").write_text(LOSS.replace("FACTOR", factor))
+    output = tmp_path / "step.json"
+    done = benchmark("step", f"--peer={tmp_path}", "--shapes=8,1,2", "--turns=1", "--seconds=0", f"--output={output}")
+    assert done.returncode == code, done.stderr
+    results = json.loads(output.read_text())
+    (row,) = results["shapes"]
+    assert row["ratio"] > 0 and results["versions"]["jax"] and results["cores"] >= 1
+    assert (row["gradient_error"] < 1e-5) == (row["trajectory_error"] < 1e-4) == (code == 0)
+    assert ("do not compute the same" in done.stdout) == (code == 1)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ((), "name what to measure: python -m launch.benchmark step|loop|sweep"),
+    (("step",), "give --peer=PATH"),
+    (("loop", "--output=/nowhere/x.json"), "there is no folder /nowhere"),
+])
+def test_bad_input_is_one_line(arguments, message):
+    done = benchmark(*arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ") and message in line
+
+
+def test_a_folder_without_nanodo():
+    with pytest.raises(ConfigError, match="--peer=/nowhere has no nanodo/model.py"):
+        load_peer("/nowhere")
+
+
+def test_shapes_are_checked():
+    assert [str(shape) for shape in parse_shapes("16,1,1  64,4,4")] == ["16,1,1", "64,4,4"]
+    with pytest.raises(ConfigError, match="'64,4' is not WIDTH,LAYERS,HEADS"):
+        parse_shapes("64,4")
+    with pytest.raises(ConfigError, match="not divisible by num_heads"):
+        parse_shapes("16,1,3")
+
+
+def test_ratios_are_taken_within_a_turn():
+    weather = Comparison(first=(2.0, 20.0, 2.0), second=(1.0, 10.0, 4.0))
+    assert weather.ratio == 2.0
+    assert weather.ratio_of_minima == 2.0
+    assert geometric_mean([1.0, 4.0]) == pytest.approx(2.0)
+
+
+def test_a_side_waits_for_every_turn():
+    waited = []
+    first, second = (Side(name, lambda: "metrics", waited.append, steps=2) for name in "ab")
+    found = compare(first, second, turns=3, seconds=0.0)
+    assert len(found.first) == len(found.second) == 3
+    assert len(waited) == 2 * 2 * 4  # two sides, twice a turn, three turns and one that is not counted
