@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import logging
 import os
 import socket
 import time
@@ -27,6 +28,28 @@ class DiskFullError(OSError):
 def says_disk_full(message: str) -> bool:
     """Whether an error's message, of whatever library, comes from a full disk."""
     return any(os.strerror(code) in message for code in FULL_DISK) or DiskFullError.__name__ in message
+
+
+@contextlib.contextmanager
+def full_disk_in_one_line(folder: Path) -> Iterator[None]:
+    """Turns what other libraries make of a full disk into one `DiskFullError` about `folder`.
+
+    Orbax's threads log it besides, in 300 lines of tracebacks; those are left out from now on.
+    """
+    for name in ("absl", "asyncio"):
+        logger = logging.getLogger(name)
+        if _is_about_something_else not in logger.filters:
+            logger.addFilter(_is_about_something_else)
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, DiskFullError) or not says_disk_full(str(error)):
+            raise
+        raise DiskFullError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+
+
+def _is_about_something_else(record: logging.LogRecord) -> bool:
+    return not says_disk_full(f"{record.getMessage()} {record.exc_info[1] if record.exc_info else ''}")
 
 
 class BusyError(ConfigError):

@@ -15,7 +15,7 @@ from genlab import experiment as experiments
 from genlab.configuration import ConfigError, config_hash, differences, from_json, to_json
 from genlab.data.batches import Batches
 from genlab.sweeps.executors import Task, error_line
-from genlab.sweeps.files import write_atomically, writer_lock
+from genlab.sweeps.files import DiskFullError, full_disk_in_one_line, write_atomically, writer_lock
 from genlab.sweeps.record import RunRecord, read_record, write_record
 from genlab.sweeps.schedule import Job
 from genlab.sweeps.sweep import PlannedRun, Sweep
@@ -61,7 +61,7 @@ def run_one(
             return before
         started = _now()
         record = RunRecord(**run.identity(), attempts=attempt, started_at=started)
-        with _failure_recorded(record, folder):
+        with _failure_recorded(record, folder), full_disk_in_one_line(folder):
             result = experiments.run(run.experiment, folder, listeners, should_stop)
         record = completed(record, result, run.experiment)
         if writes:
@@ -163,9 +163,11 @@ def _parameters(objective: Any) -> int:
 def _failure_recorded(record: RunRecord, folder: Path) -> Iterator[None]:
     try:
         yield
+    except DiskFullError:
+        raise  # Not the run's fault.
     except BaseException as error:
         failed = dataclasses.replace(record, status="failed", error=error_line(error), finished_at=_now())
-        with contextlib.suppress(OSError):  # On a full disk the error itself is what matters.
+        with contextlib.suppress(OSError):  # The error itself is what matters.
             if jax.process_index() == 0:
                 write_record(failed, folder)
         raise

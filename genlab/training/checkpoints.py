@@ -1,5 +1,7 @@
 """Checkpoints: Orbax, asynchronous and atomic, with a fall-back when the newest one is damaged."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -49,11 +51,15 @@ class Checkpoints:
           state: the state after a step.
           progress: JSON.
           loss: held-out loss at this step, if there is one; what "best" means.
+
+        Raises:
+          OSError: there is no room on the disk; nothing was begun.
         """
         step = int(state.step)
         if step in self._manager.all_steps():
             return
         tree = _saved_part(state)
+        self._check_room(sum(leaf.nbytes for leaf in jax.tree.leaves(tree)))
         if jax.default_backend() == "cpu":
             # Orbax reads CPU arrays in place, while the next step overwrites the donated ones.
             tree = jax.tree.map(jnp.copy, tree)
@@ -96,6 +102,11 @@ class Checkpoints:
     def close(self) -> None:
         """Waits, and lets go of the threads."""
         self._manager.close()
+
+    def _check_room(self, size: int) -> None:
+        # Orbax finds out in its threads, in hundreds of lines. Its own small files take some 0.2 MB besides.
+        if shutil.disk_usage(self.folder).free < size + 2_000_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
 
     def _set_aside(self, step: int) -> None:
         aside = self.folder / f"damaged-{step}"

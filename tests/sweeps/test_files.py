@@ -1,5 +1,6 @@
 import errno
 import json
+import logging
 import os
 import resource
 import subprocess
@@ -7,7 +8,9 @@ import sys
 
 import pytest
 
-from genlab.sweeps.files import BusyError, DiskFullError, says_disk_full, write_atomically, writer_lock
+from genlab.sweeps.files import (
+    BusyError, DiskFullError, full_disk_in_one_line, says_disk_full, write_atomically, writer_lock,
+)
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path):
@@ -53,6 +56,18 @@ def test_full_disks_are_recognised_in_the_messages_of_other_libraries():
     assert says_disk_full("ValueError: RESOURCE_EXHAUSTED: write failed: No space left on device")
     assert says_disk_full("DiskFullError: no space left to write x")
     assert not says_disk_full("ValueError: RESOURCE_EXHAUSTED: out of memory")
+
+
+def test_other_libraries_full_disks_become_one_line(tmp_path, caplog):
+    message = "RESOURCE_EXHAUSTED: Failed to write 7298 bytes: No space left on device"
+    with pytest.raises(DiskFullError, match=str(tmp_path)), full_disk_in_one_line(tmp_path):
+        raise ValueError(f"{message}\nsource locations:\nmany")
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).error("a thread: %s", message)
+        logging.getLogger(name).error("a thread: something else")
+    assert caplog.messages == ["a thread: something else"] * 2
+    with pytest.raises(ValueError, match="something else"), full_disk_in_one_line(tmp_path):
+        raise ValueError("something else")
 
 
 def test_a_second_writer_is_refused_with_the_name_of_the_first(tmp_path):

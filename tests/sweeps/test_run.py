@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 
@@ -10,7 +11,7 @@ from genlab.data import Bytes, StandardLibrary, Text, TextFiles
 from genlab.experiment import Experiment, Result
 from genlab.models.gpt import GPT
 from genlab.objectives.next_token import NextToken
-from genlab.sweeps.files import BusyError, writer_lock
+from genlab.sweeps.files import BusyError, DiskFullError, writer_lock
 from genlab.sweeps.record import RunRecord, read_record
 from genlab.sweeps.run import check_data, completed, job, run_one, single_run
 from genlab.sweeps.sweep import Sweep
@@ -87,6 +88,17 @@ def test_a_failure_is_recorded_and_raised_and_the_next_attempt_goes_on(tmp_path)
     assert (record.name, record.attempts, record.loss) == ("falls", 1, None)
     assert run_one(run, tmp_path, attempt=2).status == "finished"
     assert (read_record(tmp_path).attempts, read_record(tmp_path).error) == (2, "")
+
+
+def test_a_full_disk_is_one_line_and_no_failure_of_the_run(tmp_path, monkeypatch):
+    run, usage = single_run(experiment(), tmp_path), shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))
+    with pytest.raises(DiskFullError) as error:
+        run_one(run, tmp_path)
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+    assert read_record(tmp_path) is None
+    monkeypatch.undo()
+    assert run_one(run, tmp_path).status == "finished"
 
 
 def test_a_folder_that_somebody_writes_to_is_refused(tmp_path, monkeypatch):
