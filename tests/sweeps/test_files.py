@@ -9,7 +9,12 @@ import sys
 import pytest
 
 from genlab.sweeps.files import (
-    BusyError, DiskFullError, full_disk_in_one_line, says_disk_full, write_atomically, writer_lock,
+    BusyError,
+    DiskFullError,
+    full_disk_in_one_line,
+    says_disk_full,
+    write_atomically,
+    writer_lock,
 )
 
 
