@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import random
 import signal
 import subprocess
@@ -18,13 +17,6 @@ from genlab.sweeps.store import SweepStore
 HERE = Path(__file__).parent
 # The checkout may change while tests run.
 CHANGING = (*CIRCUMSTANCES, "code_version")
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    # Halves the time of compilation; what is compiled does not matter here.
-    flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    return {**os.environ, "GENLAB_CACHE": str(tmp_path_factory.mktemp("cache")), "XLA_FLAGS": flags}
 
 
 def start(environment, workdir, *arguments, config="tiny.py", workers="2"):

@@ -1,7 +1,6 @@
 """launch.train from the command line."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,13 +15,6 @@ HERE = Path(__file__).parent
 CHANGING = (*CIRCUMSTANCES, "code_version", "name")
 # Long enough to be interrupted, with a checkpoint every second dispatch.
 LONG = ("--config.training.steps=640",)
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    # Halves the time of compilation; what is compiled does not matter here.
-    flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    return {**os.environ, "GENLAB_CACHE": str(tmp_path_factory.mktemp("cache")), "XLA_FLAGS": flags}
 
 
 def start(environment, workdir, *arguments):
