@@ -23,6 +23,8 @@ INTERRUPTED = 130
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error of the input was found.")
 _overrides: list[tuple[str, str]] = []
 
+flags.disclaim_key_flags()  # --config belongs to the command that asks for it, and is in its --help.
+
 
 def define_config(what: str) -> flags.FlagHolder:
     """The --config flag of a command that takes a config file with `get_config` or `get_sweep`."""
