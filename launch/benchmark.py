@@ -26,8 +26,8 @@ CASES = ("step", "loop", "sweep")
 _PEER = flags.DEFINE_string("peer", None, "Root of a checkout of nanodo (for step and sweep).")
 _SHAPES = flags.DEFINE_string("shapes", None, "Models as WIDTH,LAYERS,HEADS, separated by blanks.")
 _TURNS = flags.DEFINE_integer("turns", 9, "How often each side takes its turn.", lower_bound=1)
-_SECONDS = flags.DEFINE_float("seconds", 0.5, "Length of a turn; of a run of the sweep, as nanodo runs it, 20 times "
-                              "that.", lower_bound=0.0)
+_SECONDS = flags.DEFINE_float("seconds", 0.5, "Length of a turn. A turn of the loop is four times as long, a run "
+                              "of the sweep 40 times, as nanodo runs it.", lower_bound=0.0)
 _WORKERS = flags.DEFINE_integer("workers", None, "Worker processes of the sweep; one a core by default.",
                                 lower_bound=1)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the results.")
@@ -55,7 +55,7 @@ def _measure(case: str, shapes: list, console: Console) -> tuple[dict, bool]:
     if case == "loop":
         from launch.benchmarks import loop
 
-        return loop.run(shapes, _TURNS.value, _SECONDS.value, console)
+        return loop.run(shapes, _TURNS.value, 4 * _SECONDS.value, console)
     from launch.benchmarks.peer import load_peer
 
     peer = load_peer(_PEER.value)
@@ -65,7 +65,7 @@ def _measure(case: str, shapes: list, console: Console) -> tuple[dict, bool]:
         return step.run(peer, shapes, _TURNS.value, _SECONDS.value, console)
     from launch.benchmarks import sweep
 
-    return sweep.run(peer, shapes, 20 * _SECONDS.value, _WORKERS.value, console)
+    return sweep.run(peer, shapes, 40 * _SECONDS.value, _WORKERS.value, console)
 
 
 def _circumstances(load_before: float) -> dict:

@@ -28,7 +28,7 @@ from launch.benchmarks.peer import Peer
 from launch.benchmarks.shapes import STEPS_PER_DISPATCH, Shape, random_batches
 from launch.benchmarks.timing import geometric_mean
 
-SEEDS = 2  # Runs of each shape.
+SEEDS = 4  # Runs of each shape: the first pays for the compilation.
 
 
 def steps_of(peer: Peer, shapes: list[Shape], seconds: float) -> list[int]:
