@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from absl import logging
 
-from genlab.configuration import ConfigError, from_json, to_json
+from genlab.configuration import ConfigError, differences, from_json, to_json
 from genlab.data.batches import Batches, sequential_batches
 from genlab.data.sources import Splits
+from genlab.files import write_atomically
 from genlab.training.checkpoints import Checkpoints
 from genlab.training.evaluation import Estimate, evaluate
 from genlab.training.loop import Outcome, Progress, Training, train
@@ -55,10 +57,11 @@ class Experiment:
             raise
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed={self.seed} must be from 0 to 2^32 - 1")
         choose_plan(self.training.batch_size, self.training.micro_batches, self.training.devices)
-        if self.training.batch_size % jax.process_count():
-            raise ConfigError(f"training.batch_size={self.training.batch_size} does not divide over "
-                              f"{jax.process_count()} processes")
+        if jax.process_count() > 1:
+            raise ConfigError(f"{jax.process_count()} processes: one process with all its devices is what works yet")
 
     def train_on(self, *, tokens: float | None = None, examples: float | None = None) -> "Experiment":
         """This experiment with as many steps as see so many tokens, or examples.
@@ -117,19 +120,16 @@ def run(
 ) -> Result:
     """Trains in a folder from where it was left, or from the start.
 
-    The folder gets config.json (the experiment), data/ (what the data needs to be used again),
-    metrics.jsonl and checkpoints/.
+    The folder gets config.json (the experiment), data.json and data/ (what the data was, and what it needs
+    to be used again), metrics.jsonl and checkpoints/.
 
     Raises:
-      ConfigError: an experiment that cannot run, or a folder that holds another one.
+      ConfigError: an experiment that cannot run, a folder that holds another one, or other data than before.
     """
-    experiment.check()
-    folder = Path(folder)
-    splits = load_splits(experiment.data)
-    t = experiment.training
-    batches = Batches(splits.train, t.batch_size, experiment.seed,
-                      process_index=jax.process_index(), process_count=jax.process_count())
-    save_experiment(experiment, folder, splits)
+    splits, batches = prepare(experiment)
+    folder, t = Path(folder), experiment.training
+    claim(experiment, folder)
+    keep_data(splits, folder)
     outcome = train(
         objective=experiment.objective, optimizer=experiment.optimizer, training=t, seed=experiment.seed,
         train_batches=batches, held_out_batches=lambda size: held_out_batches(splits, size, t.evaluate_examples),
@@ -146,6 +146,19 @@ def run(
     )
 
 
+def prepare(experiment: Experiment) -> tuple[Splits, Batches]:
+    """The data and its training batches, with everything checked that can be without compiling.
+
+    Raises:
+      ConfigError: an experiment that cannot run.
+    """
+    experiment.check()
+    splits = load_splits(experiment.data)
+    batches = Batches(splits.train, experiment.training.batch_size, experiment.seed,
+                      process_index=jax.process_index(), process_count=jax.process_count())
+    return splits, batches
+
+
 @functools.lru_cache(maxsize=2)
 def load_splits(data: Any) -> Splits:
     """The data, loaded once for all runs of a process that use the same."""
@@ -158,19 +171,48 @@ def held_out_batches(splits: Splits, batch_size: int, examples: int):
                               process_index=jax.process_index(), process_count=jax.process_count())
 
 
-def save_experiment(experiment: Experiment, folder: Path, splits: Splits) -> None:
-    """Writes config.json and the data's files; they never change once there."""
+def claim(experiment: Experiment, folder: Path) -> None:
+    """Makes a folder this experiment's by writing config.json, or checks that it is.
+
+    Raises:
+      ConfigError: it holds another experiment; the message names the first difference.
+    """
     if jax.process_index():
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "config.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(to_json(experiment), indent=1) + "\n")
+        return
+    # By way of the config, so that fields which the saved one lacks take their defaults.
+    difference = next(differences(to_json(load_experiment(folder)), to_json(experiment)), None)
+    if difference:
+        raise ConfigError(f"{folder} holds another experiment ({difference}); give another folder")
+
+
+def keep_data(splits: Splits, folder: Path) -> None:
+    """Writes data.json and the data's own files, or checks that the run's data are still the same.
+
+    Raises:
+      ConfigError: the run began on other data; the standard library's text, for one, is that of a Python version.
+    """
+    if jax.process_index():
+        return
+    path = folder / "data.json"
+    if path.exists():
+        if splits.description["data_hash"] != _saved_data_hash(folder):
+            raise ConfigError(f"{folder} began on other data than there is now (its hash differs); give another "
+                              "folder, or bring the data back")
+        return
     for name, content in splits.files.items():
-        path = folder / "data" / name
-        path.parent.mkdir(exist_ok=True)
-        if not path.exists():
-            path.write_bytes(content)
-    config = folder / "config.json"
-    if not config.exists():
-        config.write_text(json.dumps(to_json(experiment), indent=1) + "\n")
+        (folder / "data").mkdir(exist_ok=True)
+        (folder / "data" / name).write_bytes(content)
+    write_atomically(path, json.dumps(dict(splits.description), indent=1) + "\n")
+
+
+def _saved_data_hash(folder: Path) -> str | None:
+    path = folder / "data.json"
+    return json.loads(path.read_text())["data_hash"] if path.exists() else None
 
 
 @dataclass(frozen=True)
@@ -194,7 +236,10 @@ class Trained:
     def evaluate(self, examples: int = 0) -> dict[str, Estimate]:
         """Held-out metrics over so many examples, all by default."""
         splits = load_splits(self.experiment.data)
-        batches = held_out_batches(splits, self.experiment.training.batch_size, examples)
+        t = self.experiment.training
+        batches = held_out_batches(splits, t.batch_size // t.micro_batches, examples)
+        if splits.description.get("data_hash") != _saved_data_hash(self.folder):
+            logging.warning("%s was trained on other data than there is now: its hash differs", self.folder)
         return evaluate(self.program, self.params, batches)
 
 
@@ -224,9 +269,11 @@ def load_run(folder: Path) -> Trained:
     t = experiment.training
     if not (folder / "checkpoints").is_dir():
         raise ConfigError(f"{folder} has no checkpoint yet; train it first")
-    plan = choose_plan(t.batch_size, t.micro_batches, t.devices)
+    # Wherever it was trained: as many of the devices here as divide a micro-batch.
+    devices = math.gcd(t.batch_size // t.micro_batches, len(jax.devices()))
+    plan = choose_plan(t.batch_size, t.micro_batches, devices)
     program = program_for(experiment.objective, experiment.optimizer, t.micro_batches, t.ema_decay, plan)
-    checkpoints = Checkpoints(folder / "checkpoints")
+    checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
     try:
         found = checkpoints.restore(program.abstract_state(experiment.optimizer.hyperparameters(t.steps)))
     finally:

@@ -52,11 +52,18 @@ def test_runs_and_reads_back_without_its_config_file(experiment, tmp_path):
     assert load_experiment(tmp_path / "run") == experiment
     trained = load_run(tmp_path / "run")
     assert trained.step == 60
-    assert trained.evaluate(32) == result.outcome.metrics
+    for name, (mean, _) in trained.evaluate(32).items():
+        assert mean == pytest.approx(result.outcome.metrics[name].mean, rel=1e-5)  # On eight devices, here.
+
+
+def steps(folder):
+    return sorted(path.name for path in (folder / "checkpoints").glob("*") if path.name.isdigit())
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_bits(experiment, tmp_path):
     """Killed with SIGKILL again and again, at random moments, then left alone."""
+    training = dataclasses.replace(experiment.training, steps=200)
+    experiment = dataclasses.replace(experiment, training=training)
     (tmp_path / "config.json").write_text(json.dumps(to_json(experiment)))
     environment = os.environ | {"XLA_FLAGS": "", "GENLAB_CACHE": str(tmp_path / "cache")}
 
@@ -68,10 +75,11 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(experiment, tmp_path):
     moments = random.Random(0)
     kills = 0
     for _ in range(3):
+        before = steps(tmp_path / "killed")
         process = start("killed")
-        while not (tmp_path / "killed" / "checkpoints").exists() and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(moments.uniform(0.0, 2.0))
+        while steps(tmp_path / "killed") == before and process.poll() is None:
+            time.sleep(0.01)  # Until it has gone further than the one before.
+        time.sleep(moments.uniform(0.0, 0.2))
         kills += process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -104,3 +112,20 @@ def test_what_cannot_run_is_refused_before_anything_is_made(experiment, tmp_path
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"holds no run: there is no config.json"):
         load_run(tmp_path)
+
+
+def test_a_folder_of_another_experiment_or_other_data_is_refused(experiment, tmp_path):
+    run(experiment, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"holds another experiment \(seed: 0 -> 1\); give another folder"):
+        run(dataclasses.replace(experiment, seed=1), tmp_path / "run")
+    data = tmp_path / "run" / "data.json"
+    data.write_text(json.dumps(json.loads(data.read_text()) | {"data_hash": "of another text"}))
+    with pytest.raises(ConfigError, match="began on other data than there is now"):
+        run(experiment, tmp_path / "run")
+
+
+def test_what_is_missing_leaves_the_folder_free(experiment, tmp_path):
+    missing = dataclasses.replace(experiment, data=Text(source=TextFiles("/nowhere/*.txt"), sequence_length=16))
+    with pytest.raises(FileNotFoundError, match="no text file matches '/nowhere"):
+        run(missing, tmp_path / "run")
+    assert run(experiment, tmp_path / "run").outcome.status == "finished"

@@ -48,7 +48,7 @@ def cpu(size: str, corpus: str) -> Experiment:
         objective=NextToken(model=model),
         data=Text(source=CORPORA[corpus], tokenizer=Bytes(), sequence_length=model.context_length),
         optimizer=AdamW(learning_rate=0.32 / model.width, weight_decay=0.01),
-        training=Training(steps=2_000, batch_size=8, evaluate_steps=500, evaluate_examples=512),
+        training=Training(steps=2_000, batch_size=8, evaluate_steps=500, evaluate_examples=1_024),
     )
 
 
@@ -61,7 +61,8 @@ def accelerator(size: str, corpus: str) -> Experiment:
     return Experiment(
         name=f"gpt-{size}-{corpus}",
         objective=NextToken(model=model),
-        data=Text(source=CORPORA[corpus], tokenizer=tokenizer, sequence_length=1_024),
+        data=Text(source=CORPORA[corpus], tokenizer=tokenizer, sequence_length=1_024,
+                  max_tokens=11_000_000_000, max_held_out_tokens=100_000_000),
         optimizer=AdamW(learning_rate=learning_rate, beta2=0.95, epsilon=1e-8, weight_decay=0.1,
                         warmup_steps=700, warmup_fraction=0.0, final_fraction=0.1),
         training=Training(batch_size=512, micro_batches=16, steps_per_dispatch=1, evaluate_steps=1_000,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import genlab
 from genlab.configuration import ConfigError
-from genlab.sweeps.files import write_atomically
+from genlab.files import write_atomically
 
 Status = Literal["finished", "diverged", "failed", "preempted"]
 Role = Literal["grid", "held_out"]

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import Any
 import jax
 
 from genlab import experiment as experiments
-from genlab.configuration import ConfigError, config_hash, differences, from_json, to_json
+from genlab.configuration import ConfigError, config_hash
 from genlab.data.batches import Batches
+from genlab.files import DiskFullError, full_disk_in_one_line, writer_lock
 from genlab.sweeps.executors import Task, error_line
-from genlab.sweeps.files import DiskFullError, full_disk_in_one_line, write_atomically, writer_lock
 from genlab.sweeps.record import RunRecord, read_record, write_record
 from genlab.sweeps.schedule import Job
 from genlab.sweeps.sweep import PlannedRun, Sweep
@@ -54,11 +53,11 @@ def run_one(
     folder.mkdir(parents=True, exist_ok=True)
     writes = jax.process_index() == 0  # Of many hosts that train one run.
     with writer_lock(folder, _LOCK_SECONDS) if writes else contextlib.nullcontext():
-        if writes:
-            claim(run.experiment, folder)
         before = read_record(folder)
         if before and before.ended and before.config_hash == run.config_hash:
             return before
+        experiments.prepare(run.experiment)  # What cannot run leaves no mark on the folder.
+        experiments.claim(run.experiment, folder)
         started = _now()
         record = RunRecord(**run.identity(), attempts=attempt, started_at=started)
         with _failure_recorded(record, folder), full_disk_in_one_line(folder):
@@ -85,26 +84,6 @@ def single_run(experiment: Any, folder: Path) -> PlannedRun:
     """An experiment that belongs to no sweep; called as its folder where it has no name."""
     name = experiment.name or folder.resolve().name
     return PlannedRun(name, "grid", experiment, config_hash(experiment))
-
-
-def claim(experiment: Any, folder: Path) -> None:
-    """Makes the folder this experiment's, or checks that it is.
-
-    Raises:
-      ConfigError: it holds another experiment; the message names the first difference.
-    """
-    path = folder / "config.json"
-    if not path.exists():
-        write_atomically(path, json.dumps(to_json(experiment), indent=1) + "\n")
-        return
-    try:
-        # By way of the config, so that fields which the saved one lacks take their defaults.
-        saved = to_json(from_json(json.loads(path.read_text())))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is no JSON ({error}); give another folder") from error
-    difference = next(differences(saved, to_json(experiment)), None)
-    if difference:
-        raise ConfigError(f"{folder} holds another experiment ({difference}); give another folder")
 
 
 def completed(record: RunRecord, result: experiments.Result, experiment: Any) -> RunRecord:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from genlab.files import DiskFullError, says_disk_full, writer_lock
 from genlab.sweeps.executors import Event, Executor, Task
-from genlab.sweeps.files import DiskFullError, says_disk_full, writer_lock
 from genlab.sweeps.record import RunRecord, write_record
 from genlab.sweeps.schedule import Job, next_job
 from genlab.sweeps.store import SweepStore

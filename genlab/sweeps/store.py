@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from genlab.configuration import ConfigError, differences, from_json, to_json
-from genlab.sweeps.files import write_atomically
+from genlab.files import write_atomically
 from genlab.sweeps.record import COLUMNS, RunRecord, read_record
 from genlab.sweeps.sweep import PlannedRun, Sweep
 

@@ -12,6 +12,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint import checkpoint_managers as policies
 
+from genlab.configuration import ConfigError
 from genlab.training.step import TrainState
 
 # What a damaged checkpoint makes Orbax raise: missing or cut-off files and metadata, other tree structures.
@@ -28,9 +29,11 @@ class Checkpoints:
       folder: holds one folder a step.
       keep_last: newest checkpoints to keep; at least 2, so that there is one to fall back to.
       keep_best: checkpoints of lowest held-out loss to keep beside them.
+      read_only: for those who only look, perhaps at a run that goes on: nothing there is touched.
     """
 
-    def __init__(self, folder: Path, keep_last: int = 2, keep_best: int = 0):
+    def __init__(self, folder: Path, keep_last: int = 2, keep_best: int = 0, read_only: bool = False):
+        self._read_only = read_only
         kept: list[Any] = [policies.LatestN(max(keep_last, 2))]
         if keep_best:
             kept.append(policies.BestN(get_metric_fn=lambda metrics: metrics["loss"], reverse=True,
@@ -40,7 +43,9 @@ class Checkpoints:
             self.folder,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policies.AnyPreservationPolicy(kept),
-                cleanup_tmp_directories=True,
+                # Orbax's own read_only prints three warnings; it does nothing more when only restore is called.
+                cleanup_tmp_directories=not read_only,
+                create=not read_only,
             ),
         )
 
@@ -76,9 +81,13 @@ class Checkpoints:
           state: gives structure, shapes, dtypes, shardings, seed and hyper-parameters; may be abstract.
 
         Returns:
-          None if there is no checkpoint at all. A damaged one is set aside with a warning.
+          None if there is no checkpoint at all. Damaged ones before the one returned are set aside.
+
+        Raises:
+          ConfigError: there are checkpoints, but none can be read as `state`; all stay where they are.
         """
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, _saved_part(state))
+        damaged, reason = [], ""
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 found = self._manager.restore(step, args=ocp.args.Composite(
@@ -86,9 +95,16 @@ class Checkpoints:
             except _DAMAGE as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 logging.warning("checkpoint %d cannot be read (%s); falling back to the one before", step, reason)
-                self._set_aside(step)
+                damaged.append(step)
                 continue
+            if not self._read_only:
+                for other in damaged:
+                    self._set_aside(other)
             return state._replace(**found["state"]), found["progress"]
+        if damaged:
+            # Not one good: more likely another model or too many open files than so much damage.
+            raise ConfigError(f"no checkpoint in {self.folder} can be read ({reason}); delete that folder "
+                              "to start again")
         return None
 
     def steps(self) -> list[int]:

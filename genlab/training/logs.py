@@ -55,7 +55,7 @@ class _TensorBoard:
     def __init__(self, folder: Path, resume_step: int):
         from tensorboardX import SummaryWriter  # Half a second of protobuf: only for runs that want it.
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=resume_step or None)
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=resume_step + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
@@ -71,7 +71,7 @@ class _WeightsAndBiases:
             import wandb
         except ImportError as error:
             raise ConfigError("training.writers has wandb, which is not installed; pip install wandb") from error
-        self._run = wandb.init(dir=str(folder), name=folder.name, id=folder.name, resume="allow")
+        self._run = wandb.init(dir=str(folder), name=folder.name)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         self._run.log(values, step=step)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from genlab.configuration import ConfigError
-from genlab.scaling.devices import peak_flops
+from genlab.scaling.devices import model_flops_utilization
 from genlab.training.checkpoints import Checkpoints
 from genlab.training.curve import LearningCurve
 from genlab.training.evaluation import Estimate, evaluate
@@ -41,7 +41,7 @@ class Training:
       checkpoint_steps: updates between checkpoints, each at the next end of a dispatch; 0 to go by the
         clock.
       checkpoint_seconds: seconds between checkpoints when `checkpoint_steps` is 0.
-      keep_last: newest checkpoints kept.
+      keep_last: newest checkpoints kept; two at least, so that there is one to fall back to.
       keep_best: checkpoints with the lowest held-out loss kept beside them.
       divergence_factor: the run ends as diverged when the loss is not finite, or above its first value
         by (factor - 1) times that value (at least 1).
@@ -66,9 +66,16 @@ class Training:
     devices: int | None = None
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "micro_batches", "steps_per_dispatch", "log_steps"):
+        for name in ("steps", "batch_size", "micro_batches", "steps_per_dispatch", "log_steps", "keep_last"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"training.{name}={getattr(self, name)} must be at least 1")
+        for name in ("evaluate_steps", "evaluate_examples", "checkpoint_steps", "checkpoint_seconds", "keep_best"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"training.{name}={getattr(self, name)} must not be negative")
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"training.ema_decay={self.ema_decay} lies in [0, 1), or is none")
+        if not self.divergence_factor > 1:
+            raise ConfigError(f"training.divergence_factor={self.divergence_factor} must be above 1")
 
 
 @dataclass(frozen=True)
@@ -264,6 +271,8 @@ class _Run:
         if stop == t.steps or _crosses(start, stop, t.evaluate_steps):
             self.held_out = self._evaluate()
             loss = self.held_out["loss"].mean
+            if not math.isfinite(loss):
+                raise _Diverged(stop, loss)
         self._save(loss)
         self.clock.restart()
 
@@ -296,7 +305,9 @@ class _Run:
 
     def _evaluate(self) -> dict[str, Estimate]:
         params = self.state.params if self.state.ema_params is None else self.state.ema_params
-        found = evaluate(self.program, params, self.held_out_batches(self.training.batch_size))
+        # What fits in memory for a training step fits for an evaluation.
+        size = self.training.batch_size // self.training.micro_batches
+        found = evaluate(self.program, params, self.held_out_batches(size))
         values = {f"held_out/{name}": estimate.mean for name, estimate in found.items()}
         errors = {f"held_out/{name}_se": estimate.standard_error for name, estimate in found.items()}
         self.log.write(self.step, values | errors)
@@ -317,9 +328,9 @@ class _Run:
     def _speed(self) -> tuple[float, float | None]:
         steps_per_second = self.clock.rate()
         device = self.program.plan.mesh.devices.flat[0]
-        peak = peak_flops(device.device_kind, getattr(self.program.objective, "dtype", "float32"))
-        count = self.program.plan.mesh.size
-        mfu = self.program.flops_per_step * steps_per_second / (peak * count) if peak else None
+        mfu = model_flops_utilization(
+            self.program.flops_per_step * steps_per_second, device.device_kind, self.program.plan.mesh.size,
+            getattr(self.program.objective, "dtype", "float32"))
         return steps_per_second * self.training.batch_size, mfu
 
     def _progress(self, step: int, means: dict[str, float]) -> Progress:

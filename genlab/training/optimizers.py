@@ -5,6 +5,7 @@ array in the training state and not a constant of the compiled program.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +50,9 @@ class Optimizer:
         for name in ("warmup_fraction", "final_fraction", "decay_fraction"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"optimizer.{name}={getattr(self, name)} is no share; it lies in [0, 1]")
-        if self.learning_rate < 0:
-            raise ConfigError(f"optimizer.learning_rate={self.learning_rate} is negative")
+        for name in ("learning_rate", "weight_decay", "warmup_steps"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"optimizer.{name}={getattr(self, name)} must be a number from 0 up")
 
     def hyperparameters(self, steps: int) -> dict[str, float]:
         """The numbers that enter the compiled step as arrays, for a run of `steps` updates."""

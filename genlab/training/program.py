@@ -1,7 +1,6 @@
 """The compiled functions of a run, shared by all runs of one shape within a process."""
 
 import functools
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from genlab.data.cache import cache_folder
 from genlab.scaling.compute import count_flops, count_jaxpr
 from genlab.training.optimizers import Optimizer
 from genlab.training.plans import Plan
@@ -119,10 +119,9 @@ def enable_compilation_cache(folder: Path | None = None) -> None:
     """Keeps compiled programs on disk, however small, so that the next process starts at once.
 
     Args:
-      folder: by default `xla` in $GENLAB_CACHE, or in ~/.cache/genlab.
+      folder: by default `xla` in the cache folder (genlab/data/cache.py).
     """
-    root = Path(os.environ.get("GENLAB_CACHE", Path.home() / ".cache" / "genlab"))
-    jax.config.update("jax_compilation_cache_dir", str(folder or root / "xla"))
+    jax.config.update("jax_compilation_cache_dir", str(folder or cache_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

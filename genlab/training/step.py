@@ -116,7 +116,9 @@ def make_evaluation_step(objective: Any) -> Callable[[PyTree, PyTree], Metrics]:
 
 
 def _accumulate(loss_and_gradient, params, batch, key, micro_batches):
-    split = jax.tree.map(lambda x: x.reshape(micro_batches, -1, *x.shape[1:]), batch)
+    # Every micro-batch takes every M-th example: cut into runs of examples, a micro-batch would lie on
+    # one device, and all devices would gather and compute the whole of it.
+    split = jax.tree.map(lambda x: x.reshape(-1, micro_batches, *x.shape[1:]).swapaxes(0, 1), batch)
 
     def body(gradient, inputs):
         micro_batch, index = inputs

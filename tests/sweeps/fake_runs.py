@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from genlab.files import writer_lock
 from genlab.sweeps.executors import InProcess
-from genlab.sweeps.files import writer_lock
 from genlab.sweeps.processes import LocalProcesses
 from genlab.sweeps.record import CIRCUMSTANCES, RunRecord, write_record
 from genlab.sweeps.runner import run_sweep

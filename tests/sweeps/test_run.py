@@ -9,9 +9,9 @@ import pytest
 from genlab.configuration import ConfigError
 from genlab.data import Bytes, StandardLibrary, Text, TextFiles
 from genlab.experiment import Experiment, Result
+from genlab.files import BusyError, DiskFullError, writer_lock
 from genlab.models.gpt import GPT
 from genlab.objectives.next_token import NextToken
-from genlab.sweeps.files import BusyError, DiskFullError, writer_lock
 from genlab.sweeps.record import RunRecord, read_record
 from genlab.sweeps.run import check_data, completed, job, run_one, single_run
 from genlab.sweeps.sweep import Sweep

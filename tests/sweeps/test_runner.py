@@ -13,8 +13,8 @@ import pytest
 from fake_runs import Silent, experiment, grid, same_rows, sweep_in
 
 from genlab.configuration import ConfigError
+from genlab.files import BusyError, DiskFullError, writer_lock
 from genlab.sweeps import placement
-from genlab.sweeps.files import BusyError, DiskFullError, writer_lock
 from genlab.sweeps.processes import LocalProcesses
 from genlab.sweeps.store import SweepStore
 from genlab.sweeps.sweep import Sweep

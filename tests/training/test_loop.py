@@ -13,13 +13,17 @@ from genlab.training.loop import Training
 from genlab.training.optimizers import SGD, AdamW
 from genlab.training.plans import choose_plan
 from genlab.training.program import program_for
+from tests.training.regression import Regression
 
 
-def final_state(folder, noise=0.0, optimizer=AdamW(learning_rate=0.05), steps=20): # noqa: B008
-    from tests.training.regression import Regression
+def abstract_state(inputs=3, noise=0.0):
+    optimizer = AdamW(learning_rate=0.05)
+    program = program_for(Regression(inputs=inputs, noise=noise), optimizer, 1, None, choose_plan(8, devices=1))
+    return program.abstract_state(optimizer.hyperparameters(20))
 
-    program = program_for(Regression(noise=noise), optimizer, 1, None, choose_plan(8, devices=1))
-    return Checkpoints(folder / "checkpoints").restore(program.abstract_state(optimizer.hyperparameters(steps)))[0]
+
+def final_state(folder, noise=0.0):
+    return Checkpoints(folder / "checkpoints").restore(abstract_state(noise=noise))[0]
 
 
 def stop_after(step):
@@ -80,6 +84,24 @@ def test_checkpoints_keep_the_newest_and_the_best(run_regression, tmp_path):
     losses = {r["step"]: r["held_out/loss"] for r in read_metrics(tmp_path / "run") if "held_out/loss" in r}
     kept = sorted(int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit())
     assert kept == sorted({36, 40, min(losses, key=losses.get)})
+
+
+def test_looking_at_a_run_changes_nothing_there(run_regression, tmp_path):
+    run_regression(checkpoint_steps=8)
+    folder = tmp_path / "run" / "checkpoints"
+    (folder / "24.orbax-checkpoint-tmp").mkdir()
+    before = sorted(p.name for p in folder.iterdir())
+    assert Checkpoints(folder, read_only=True).restore(abstract_state())[0].step == 20
+    assert sorted(p.name for p in folder.iterdir()) == before
+
+
+def test_checkpoints_of_another_model_are_refused_and_kept(run_regression, tmp_path):
+    run_regression(checkpoint_steps=8)
+    folder = tmp_path / "run" / "checkpoints"
+    before = sorted(p.name for p in folder.iterdir())
+    with pytest.raises(ConfigError, match="no checkpoint in .* can be read"):
+        Checkpoints(folder).restore(abstract_state(inputs=5))
+    assert sorted(p.name for p in folder.iterdir()) == before
 
 
 def test_divergence_ends_the_run(run_regression):

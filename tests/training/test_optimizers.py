@@ -94,5 +94,5 @@ def test_hyperparameters_are_matched_to_the_length():
 def test_refuses_numbers_out_of_range():
     with pytest.raises(ConfigError, match=r"optimizer.warmup_fraction=1.5 .* \[0, 1\]"):
         AdamW(warmup_fraction=1.5)
-    with pytest.raises(ConfigError, match="negative"):
+    with pytest.raises(ConfigError, match=r"learning_rate=-1.0 must be a number from 0 up"):
         AdamW(learning_rate=-1.0)

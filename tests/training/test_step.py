@@ -2,8 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from genlab.training.optimizers import SGD, AdamW
+from genlab.training.plans import choose_plan
 from genlab.training.randomness import STREAMS, stream_key
 from genlab.training.step import initial_state, make_train_step, scan_steps
 from tests.training.regression import Regression, regression_data
@@ -81,3 +83,13 @@ def test_learning_rate_comes_from_the_state():
     moved = [s.params["kernel"] - state.params["kernel"] for s in (step(state, batch())[0], step(faster, batch())[0])]
     np.testing.assert_allclose(moved[1], 2 * moved[0], rtol=1e-4)
     assert step._cache_size() == 1
+
+
+def test_micro_batches_are_spread_over_the_devices():
+    """Each of 8 devices multiplies 64 / 4 / 8 = 2 examples at a time, and none the 16 of a micro-batch."""
+    plan = choose_plan(64, micro_batches=4, devices=8)
+    step = make_train_step(Regression(), OPTIMIZER, micro_batches=4)
+    put = {"x": jax.device_put(np.zeros((64, 3), np.float32), NamedSharding(plan.mesh, PartitionSpec("data"))),
+           "y": jax.device_put(np.zeros((64, 1), np.float32), NamedSharding(plan.mesh, PartitionSpec("data")))}
+    text = jax.jit(step).lower(jax.device_put(start(), plan.replicated), put).compile().as_text()
+    assert "f32[2,3]" in text and "f32[16,3]" not in text

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from genlab.sweeps.files import (
+from genlab.files import (
     BusyError,
     DiskFullError,
     full_disk_in_one_line,
@@ -86,7 +86,7 @@ def test_a_second_writer_is_refused_with_the_name_of_the_first(tmp_path):
 
 
 def test_a_killed_writer_holds_nothing_and_a_dying_one_is_waited_for(tmp_path):
-    hold = ("import sys, time, pathlib; from genlab.sweeps.files import writer_lock\n"
+    hold = ("import sys, time, pathlib; from genlab.files import writer_lock\n"
             "with writer_lock(pathlib.Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)")
     process = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
