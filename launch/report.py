@@ -2,7 +2,7 @@
 
     python -m launch.report --workdir=runs/quickstart
 
-Reads runs.csv, and fit.json where there is one; else (or with --refit) it runs the analysis that
+Reads runs.csv, and fit.json where it is not older; else (or with --refit) it runs the analysis that
 sweep.json names, or the default one, and writes fit.json. Writes report.html and every figure as .png and
 .svg. Any table of runs with the columns params, tokens and loss will do.
 Exit codes: 0 done, 1 the page was written but no law could be fitted, 2 bad input.
@@ -22,7 +22,7 @@ from genlab.scaling import Analysis, ComputeOptimal, read_runs
 from launch import flags as command
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder that holds runs.csv.", required=True)
-_REFIT = flags.DEFINE_bool("refit", False, "Analyse the table anew even where fit.json is there.")
+_REFIT = flags.DEFINE_bool("refit", False, "Analyse the table anew even where fit.json is newer than the table.")
 
 
 def main() -> int:
@@ -32,14 +32,17 @@ def main() -> int:
     sweep = read_json(workdir / "sweep.json")
     config = from_json(sweep["analysis"]) if sweep and sweep.get("analysis") else ComputeOptimal()
     analysis, code = None, 0
-    if (workdir / "fit.json").exists() and not _REFIT.value:
-        analysis = read_analysis(workdir / "fit.json")
+    fit = workdir / "fit.json"
+    is_fresh = fit.exists() and fit.stat().st_mtime >= (workdir / "runs.csv").stat().st_mtime
+    if is_fresh and not _REFIT.value:
+        analysis = read_analysis(fit)
     else:
         try:
             analysis = config.run(read_runs(workdir / "runs.csv", needed=("params", "loss")))
-            analysis.save(workdir / "fit.json")
+            analysis.save(fit)
         except ValueError as error:
             print(f"no law could be fitted: {error}", file=sys.stderr)
+            fit.unlink(missing_ok=True)  # It speaks of another table.
             code = 1
     paths = write_report(table, analysis, workdir, config=sweep)
     print("\n".join(f"written {path}" for path in paths.values()))

@@ -145,6 +145,7 @@ def conclude(sweep: Sweep, workdir: Path, result: SweepResult, console: Console,
             analysis.save(workdir / "fit.json")
         except ValueError as error:
             problems.append(f"no law could be fitted: {error}")
+            (workdir / "fit.json").unlink(missing_ok=True)  # One of fewer runs would be taken for this table's.
     write_report(pd.read_csv(store.table), analysis, workdir, config=store.read(), versions=versions())
     for problem in problems:
         console.print(problem, highlight=False, soft_wrap=True)

@@ -8,6 +8,7 @@ The folder gets config.json, metrics.jsonl, checkpoints/ and, at the end, record
 Exit codes: 0 finished, 1 diverged or failed, 2 bad input, 130 stopped (Ctrl-C, SIGTERM).
 """
 
+import traceback
 from pathlib import Path
 
 from absl import flags
@@ -41,7 +42,13 @@ def main() -> int:
     view = RunView(experiment.data.tokens_per_example, console)
     stopping = StopRequest("stopping at a checkpoint; once more to stop at once", console.print)
     with view, stopping:
-        record = run_one(single_run(experiment, folder), folder, listeners=(view,), should_stop=stopping)
+        try:
+            record = run_one(single_run(experiment, folder), folder, listeners=(view,), should_stop=stopping)
+        except command.ConfigError:
+            raise
+        except ValueError:  # Not of the input, which was checked: JAX's own, from within the model.
+            traceback.print_exc()
+            return _EXIT_CODES["failed"]
     console.print(summary(record, folder), highlight=False, soft_wrap=True)
     return _EXIT_CODES[record.status]
 
