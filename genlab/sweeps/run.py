@@ -142,7 +142,7 @@ def _parameters(objective: Any) -> int:
 def _failure_recorded(record: RunRecord, folder: Path) -> Iterator[None]:
     try:
         yield
-    except DiskFullError:
+    except (DiskFullError, KeyboardInterrupt):
         raise  # Not the run's fault.
     except BaseException as error:
         failed = dataclasses.replace(record, status="failed", error=error_line(error), finished_at=_now())

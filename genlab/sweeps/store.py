@@ -68,7 +68,8 @@ class SweepStore:
             if name not in runs:
                 raise ConfigError(f"{self.workdir} holds another sweep: its run {name!r} is not in this one; "
                                   "give another --workdir")
-            difference = next(differences(old["experiment"], runs[name]), None)
+            # By way of the config, so that fields which the saved one lacks take their defaults.
+            difference = next(differences(to_json(from_json(old["experiment"])), runs[name]), None)
             if difference:
                 raise ConfigError(f"{self.workdir} holds another sweep: in run {name}, {difference}; "
                                   "give another --workdir")

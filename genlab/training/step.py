@@ -67,7 +67,7 @@ def make_train_step(
 
     def loss_and_gradient(params, batch, key):
         (_, metrics), gradient = jax.value_and_grad(objective.loss, has_aux=True)(params, batch, key, True)
-        return gradient, {name: (jnp.sum(m.total), jnp.sum(m.weight)) for name, m in metrics.items()}
+        return gradient, {name: tuple(metric.sum()) for name, metric in metrics.items()}
 
     def train_step(state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
         key = stream_key(state.seed, "train", state.step)
