@@ -7,6 +7,16 @@ The argument is SIZE or SIZE,CORPUS. Sizes: nano, tiny, mini, small (bytes, size
 124M, 350M, 774M, 1.5B. Corpora: `stdlib`, the Python standard library's sources, the default with
 nothing to download; `shakespeare`, TFDS's tiny_shakespeare; `c4`, TFDS's c4/en with byte-pair encoding
 (both must be prepared: README, "Data").
+
+Measured on 2 CPU cores, float32, Python 3.11.7, held-out nats per byte:
+
+    tiny               1.5 to 2 min   1.440 (seeds 0, 1, 2: 1.439, 1.433, 1.449; standard error of each .014)
+    tiny,shakespeare   1.5 min        1.737 (seed 0; standard error .012), four epochs
+
+Not measured: mini, small; GPT-2's sizes, which need accelerators (`launch.describe` gives their compute).
+The command for 124M on eight devices:
+
+    python -m launch.train --config=experiments/language/gpt.py:124M,c4 --workdir=runs/gpt-124M
 """
 
 import dataclasses
