@@ -253,7 +253,8 @@ def load_experiment(folder: Path) -> Experiment:
     try:
         return from_json(json.loads(path.read_text()))
     except (FileNotFoundError, NotADirectoryError):
-        raise ConfigError(f"{folder} holds no run: there is no {path.name} in it") from None
+        hint = f"; it is a sweep, whose runs are {folder}/runs/<name>" if (Path(folder) / "sweep.json").exists() else ""
+        raise ConfigError(f"{folder} holds no run: there is no {path.name} in it{hint}") from None
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path} is no JSON: {error}") from error
 

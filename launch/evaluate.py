@@ -24,7 +24,7 @@ def main() -> int:
     if _JSON.value:
         print(json.dumps({"step": run.step} | {name: estimate._asdict() for name, estimate in found.items()}))
         return 0
-    print(f"step {run.step} of {_WORKDIR.value}")
+    print(f"step {run.step} of {_WORKDIR.value}, on {_EXAMPLES.value or 'all'} held-out examples")
     for name, (mean, standard_error) in sorted(found.items()):
         print(f"{name:>12} {mean:.5f} +- {standard_error:.5f}")
     return 0

@@ -7,6 +7,7 @@ with the nearest right name.
 
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +72,9 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(rest)
     except flags.Error as error:
-        _fail(" ".join(str(error).split()).removeprefix("flag ") + " (--help lists the flags)")
+        line = " ".join(str(error).split()).removeprefix("flag ")
+        line = re.sub(r"--(\w+)=None: Flag --\w+ must have a value other than None\.", r"--\1 is required", line)
+        _fail(line + " (--help lists the flags)")
         raise
 
 
@@ -117,6 +120,12 @@ def load_module(path: str) -> ModuleType:
     file = Path(path)
     if not file.is_file():
         raise ConfigError(f"there is no config file {path}")
+    if file.suffix != ".py":
+        raise ConfigError(f"{path} is no config file: it must be a Python file, FILE.py or FILE.py:ARGUMENT")
+    try:
+        compile(file.read_bytes(), path, "exec")
+    except SyntaxError as error:
+        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from error
     if not file.resolve().is_relative_to(Path.cwd()):
         name = file.stem
     else:

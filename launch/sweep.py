@@ -163,7 +163,8 @@ def summary(analysis: Any, workdir: Path, seconds: float) -> str:
                                               for name, value in fit.parameters.items()))
         lines.append(f"chosen by  {analysis.choice_reason}")
         lines += [f"forecast   {row['name']}: {row['predicted']:.4f}{_interval(row['interval_95'])}, measured "
-                  f"{row['measured']:.4f}, error {row['relative_error']:+.2%}" for row in analysis.forecasts]
+                  f"{row['measured']:.4f}, error {row['relative_error']:+.2%}, "
+                  f"{'inside' if row['covered'] else 'OUTSIDE'} the interval" for row in analysis.forecasts]
         lines += [f"warning    {warning}" for warning in (*analysis.warnings, *fit.warnings)]
     names = ("report.html", "loss_vs_compute.png", "runs.csv", "fit.json")
     lines.append("written    " + ", ".join(str(workdir / name) for name in names if (workdir / name).exists()))

@@ -75,6 +75,8 @@ def test_describe_counts_without_training(launch):
     (("--config=experiments/language/gpt.py", "--config.objective.model.num_heads", "3"),
      "width 64 is not divisible by num_heads 3: each head needs the same number of channels"),
     (("--confg=x.py",), "Unknown command line flag 'confg'. Did you mean: config ? (--help lists the flags)"),
+    ((), "--config is required (--help lists the flags)"),
+    (("--config=README.md",), "README.md is no config file: it must be a Python file, FILE.py or FILE.py:ARGUMENT"),
     (("x.py",), "'x.py' is not a flag; every argument is written --name=value"),
 ])
 def test_bad_input_is_one_line_and_exit_code_2(launch, arguments, message):
@@ -100,6 +102,23 @@ def test_a_config_file_without_the_function_says_which_it_has(tmp_path):
         load_config(str(tmp_path / "mine.py"), "get_sweep")
     with pytest.raises(ConfigError, match="takes no argument, but 'x' was given"):
         load_config(f"{tmp_path / 'mine.py'}:x")
+
+
+def test_a_syntax_error_names_file_and_line(tmp_path):
+    (tmp_path / "bad.py").write_text("x = 1\ny = (\n")
+    with pytest.raises(ConfigError, match=r"bad.py, line 2: '\(' was never closed"):
+        load_config(str(tmp_path / "bad.py"))
+
+
+def test_the_readmes_own_sweep_can_be_analysed(tmp_path):
+    """Its block is a config file whose grid differs in sizes and in tokens."""
+    text = (ROOT / "README.md").read_text()
+    block = text[text.index("```python\n\"\"\"A law for"):].removeprefix("```python\n")
+    (tmp_path / "mine.py").write_text(block[:block.index("```")])
+    sweep = load_config(str(tmp_path / "mine.py"), "get_sweep")
+    sweep.check()
+    assert len({run.experiment.training.steps for run in sweep.runs()}) > 2
+    assert len({run.experiment.objective.model.width for run in sweep.runs()}) > 2
 
 
 def test_every_config_of_the_repository_can_be_built_and_saved(monkeypatch):
