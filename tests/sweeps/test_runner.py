@@ -213,7 +213,9 @@ def assert_gone(pids):
 
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, expected):
     process = command(tmp_path)
-    time.sleep(0.8)
+    while not (tmp_path / "runs.csv").exists():  # Until the first of its runs has ended.
+        assert process.poll() is None
+        time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
     assert {row.status for row in table(tmp_path)} <= {"finished", "preempted"}
