@@ -1,6 +1,7 @@
 """The objective of a fit and its derivatives, for many weightings of the rows at once.
 
-The objective is sum_n w_n Huber_delta(log predicted_n - log measured_n). JAX differentiates it twice and
+The objective is sum_n w_n Huber_delta(residual_n), where a residual is log predicted - log measured, or
+predicted - measured for a law whose `response_scale` is linear. JAX differentiates it twice and
 compiles it for a batch of problems of one shape.
 """
 
@@ -20,17 +21,18 @@ _MOST_PROBLEMS = 64  # of one call: as a bootstrap converges, calls are ever les
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Table:
-    """The rows of a fit: logarithms of the law's inputs [inputs, rows] and of the response [rows]."""
+    """The rows of a fit: logarithms of the law's inputs [inputs, rows] and the response [rows] in the
+    law's scale (see `Law.respond`)."""
 
     log_inputs: np.ndarray
-    log_response: np.ndarray
+    response: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.log_response)
+        return len(self.response)
 
     def take(self, rows: np.ndarray) -> "Table":
         """Some of the rows."""
-        return Table(self.log_inputs[:, rows], self.log_response[rows])
+        return Table(self.log_inputs[:, rows], self.response[rows])
 
 
 @dataclasses.dataclass(eq=False)
@@ -72,11 +74,13 @@ class Derivatives:
         take = np.concatenate([np.arange(len(table)), np.array(fill, dtype=int)])
         self._padding = len(fill)
         self._batch = int(np.clip(_ROWS_PER_CALL // rows, 1, _MOST_PROBLEMS))
-        self._compiled = _compiled(law)
+        self._compiled = _compiled(
+            law.formula, law.inputs, law.parameter_names, tuple(law.is_log.tolist()), law.response_scale
+        )
         self._delta = np.float64(delta)
         with jax.enable_x64(True):
             self._inputs = jnp.asarray(table.log_inputs[:, take])
-            self._response = jnp.asarray(table.log_response[take])
+            self._response = jnp.asarray(table.response[take])
 
     def __call__(self, coordinates: np.ndarray, weights: np.ndarray) -> "Local":
         problems, rows = weights.shape
@@ -100,31 +104,33 @@ def _padded(rows: int) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(law: Law):
+def _compiled(formula, inputs: tuple, parameters: tuple, is_log: tuple, response_scale: str):
     """(objective, gradient, Hessian, majoriser) of a batch of problems, compiled."""
-    is_log = tuple(bool(value) for value in law.is_log)
 
-    def log_predicted(coordinates, log_inputs):
+    def predict(coordinates, log_inputs):
         values = [
             jnp.exp(coordinate) if logarithm else coordinate
             for coordinate, logarithm in zip(coordinates, is_log, strict=True)
         ]
-        p = SimpleNamespace(**dict(zip(law.parameter_names, values, strict=True)))
-        x = SimpleNamespace(**dict(zip(law.inputs, map(Positive, log_inputs), strict=True)))
-        return jnp.broadcast_to(jnp.log(law.formula(p, x)), log_inputs.shape[1:])
+        p = SimpleNamespace(**dict(zip(parameters, values, strict=True)))
+        x = SimpleNamespace(**dict(zip(inputs, map(Positive, log_inputs), strict=True)))
+        predicted = formula(p, x)
+        if response_scale == "log":
+            predicted = jnp.log(predicted)
+        return jnp.broadcast_to(predicted, log_inputs.shape[1:])
 
-    def one(at, weights, log_inputs, log_response, delta):
+    def one(at, weights, log_inputs, response, delta):
         directions = jnp.eye(len(is_log))
         predicted, jacobian_PN = jax.vmap(
-            lambda direction: jax.jvp(lambda c: log_predicted(c, log_inputs), (at,), (direction,)),
+            lambda direction: jax.jvp(lambda c: predict(c, log_inputs), (at,), (direction,)),
             out_axes=(None, 0),
         )(directions)
-        residual = predicted - log_response
+        residual = predicted - response
         slope = weights * jnp.clip(residual, -delta, delta)
         value = jnp.sum(slope * (residual - 0.5 * jnp.clip(residual, -delta, delta)))
         inside = jnp.where(jnp.abs(residual) < delta, weights, 0.0)
         touching = weights * jnp.minimum(1.0, delta / jnp.maximum(jnp.abs(residual), 1e-300))
-        bend = jax.hessian(lambda c: jnp.sum(slope * log_predicted(c, log_inputs)))(at)
+        bend = jax.hessian(lambda c: jnp.sum(slope * predict(c, log_inputs)))(at)
         hessian = (jacobian_PN * inside) @ jacobian_PN.T + bend
         majoriser = (jacobian_PN * touching) @ jacobian_PN.T
         return value, jacobian_PN @ slope, hessian, majoriser

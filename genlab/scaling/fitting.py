@@ -89,7 +89,7 @@ def fit_law(
         objective=float(minimum.objective[0]),
         delta=delta,
         samples=samples,
-        residuals=np.log(runs.column(law.response) / predicted),
+        residuals=law.respond(runs.column(law.response)) - law.respond(predicted),
         rows_used=runs.names,
         rows_left_out=list(runs.left_out),
         certificate=certificate,
@@ -113,7 +113,7 @@ def usable_rows(law: Law, runs: Runs) -> Runs:
 def table_of(law: Law, runs: Runs) -> Table:
     """Logarithms of the columns a law reads."""
     inputs = np.stack([np.log(runs.column(name)) for name in law.inputs])
-    return Table(inputs, np.log(runs.column(law.response)))
+    return Table(inputs, law.respond(runs.column(law.response)))
 
 
 def check_identifiable(law: Law, runs: Runs) -> None:

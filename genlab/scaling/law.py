@@ -1,6 +1,6 @@
 """What a scaling law is: a formula with named parameters, their ranges, and where it comes from.
 
-A law is written in one place, as a `Law` in `laws.py`. Fitting, bootstrap, forecasts and allocation
+A law is written in one place, as a `Law` in `laws/`. Fitting, bootstrap, forecasts and allocation
 need nothing else from it.
 """
 
@@ -69,7 +69,7 @@ def power(base, exponent):
     return exp(exponent * log(base))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Law:
     """A named functional form: response = formula(parameters, inputs).
 
@@ -90,6 +90,9 @@ class Law:
       inverse: `inverse(p, response, x, wanted) -> wanted`, in closed form: the input `wanted` at
         which the response is reached, the other inputs given; NaN where it never is.
       response: the canonical column that the law predicts.
+      response_scale: "log" responses are positive and residuals are log(predicted / measured); those of
+        "linear" ones (an accuracy, which may be 0) are predicted - measured.
+      published: the constants of the paper, where it states some.
     """
 
     name: str
@@ -103,6 +106,8 @@ class Law:
     optimum: Callable | None = None
     inverse: Callable | None = None
     response: str = "loss"
+    response_scale: Literal["log", "linear"] = "log"
+    published: Mapping[str, float] | None = None
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
@@ -128,6 +133,39 @@ class Law:
     def values(self, coordinates: np.ndarray) -> np.ndarray:
         """The inverse of `coordinates`, [..., P] -> [..., P]."""
         return np.where(self.is_log, np.exp(np.where(self.is_log, coordinates, 0.0)), coordinates)
+
+    def fix(self, **values: float) -> "Law":
+        """The same law with some parameters held at given values.
+
+        Raises:
+          ValueError: no such parameter, or a value outside its bounds.
+        """
+        for name, value in values.items():
+            if name not in self.parameter_names:
+                there = ", ".join(self.parameter_names)
+                raise ValueError(f"{self.name} has no parameter {name!r}; there are: {there}")
+            low, high = self.parameters[self.parameter_names.index(name)].bounds
+            if not low <= value <= high:
+                raise ValueError(f"{name} = {value:g} is outside its bounds, {low:g} to {high:g}")
+        return dataclasses.replace(
+            self,
+            parameters=tuple(
+                dataclasses.replace(parameter, start=(value, value), bounds=(value, value))
+                if (value := values.get(parameter.name)) is not None
+                else parameter
+                for parameter in self.parameters
+            ),
+        )
+
+    @property
+    def fixed(self) -> dict[str, float]:
+        """The parameters that `fix` holds, with their values."""
+        return {p.name: p.bounds[0] for p in self.parameters if p.bounds[0] == p.bounds[1]}
+
+    def respond(self, response: np.ndarray) -> np.ndarray:
+        """A response in the scale in which residuals are differences: its logarithm, or itself."""
+        response = np.asarray(response, dtype=np.float64)
+        return np.log(response) if self.response_scale == "log" else response
 
     def named(self, values: np.ndarray) -> dict[str, float]:
         """One parameter vector as a dict."""

@@ -28,7 +28,7 @@ def starting_points(law: Law, table: Table, count: int, seed: int) -> np.ndarray
             low * (high / low) ** draws if logarithmic else low + (high - low) * draws
         )
     x = SimpleNamespace(**dict(zip(law.inputs, map(Positive, table.log_inputs), strict=True)))
-    response = np.exp(table.log_response)
+    response = np.exp(table.response) if law.response_scale == "log" else table.response
     if law.guess is not None:
         values.update(law.guess(rng, count, x, response))
     if law.linear:

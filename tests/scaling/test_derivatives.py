@@ -12,7 +12,7 @@ from genlab.scaling.laws import LAWS, get_law
 def plain_objective(law, table, at, weights, delta):
     """Sum of Huber, written out."""
     inputs = dict(zip(law.inputs, np.exp(table.log_inputs), strict=True))
-    residual = np.log(law.predict(law.values(at), **inputs)) - table.log_response
+    residual = np.log(law.predict(law.values(at), **inputs)) - table.response
     small = np.abs(residual) <= delta
     huber = np.where(small, residual**2 / 2, delta * (np.abs(residual) - delta / 2))
     return float(np.sum(weights * huber))
@@ -66,7 +66,7 @@ def test_majoriser_is_the_hessian_of_reweighted_least_squares(problem, delta):
 
     steps = 1e-6 * np.eye(len(at))
     jacobian = np.array([(log_predicted(at + s) - log_predicted(at - s)) / 2e-6 for s in steps])
-    residual = np.abs(log_predicted(at) - table.log_response)
+    residual = np.abs(log_predicted(at) - table.response)
     expected = (jacobian * weights * np.minimum(1.0, delta / residual)) @ jacobian.T
     found = Derivatives(law, table, delta)(at[None], weights[None]).majoriser[0]
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max())

@@ -26,7 +26,7 @@ def test_least_squares_minimum_is_scipys(name, synthetic):
     inputs = dict(zip(law.inputs, np.exp(table.log_inputs), strict=True))
 
     def residual(at):
-        return np.log(law.predict(law.values(at), **inputs)) - table.log_response
+        return np.log(law.predict(law.values(at), **inputs)) - table.response
 
     best = found.coordinates[0]
     peer = least_squares(residual, best + 0.01, xtol=1e-15, ftol=1e-15, gtol=1e-15, x_scale="jac", method="trf")
@@ -102,7 +102,7 @@ def test_hard_resamples_are_reached_along_the_path(small_grid):
     law = get_law("chinchilla")
     runs = Runs(small_grid).grid
     table = table_of(law, runs)
-    table = Table(table.log_inputs, table.log_response + 0.01 * np.cos(np.arange(12.0)))
+    table = Table(table.log_inputs, table.response + 0.01 * np.cos(np.arange(12.0)))
     best = follow(law, table, starting_points(law, table, 8, 0), np.ones((8, 12)), 1e-3)
     point = best.coordinates[best.objective.argmin()]
     weights, _ = draw_resamples(np.random.default_rng(0), table, 100, len(law.parameters))
