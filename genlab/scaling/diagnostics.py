@@ -6,11 +6,12 @@ from genlab.scaling.fitted import Fit
 from genlab.scaling.runs import FLOPS_PER_PARAM_TOKEN, Runs
 
 _FEW_ROWS_PER_PARAMETER = 4
-_NARROW = {"params": 5.0, "tokens": 4.0, "flops": 10.0}
+_NARROW = {"params": 5.0, "tokens": 4.0, "flops": 10.0, "x": 10.0}
 _ILL_CONDITIONED = 1e10
 _VAGUE_FACTOR = 100.0
 _MOVE_TOGETHER = 0.98
 _FAR_FROM_6ND = 4.0
+_OTHER_UNITS = 30.0  # a row whose FLOPs / 6ND differ this much from the others' was written in another unit
 _WORTH_OF_REPEATS = 4.0  # epochs up to which repeats are worth almost fresh data (Muennighoff 2023)
 
 
@@ -26,6 +27,9 @@ def table_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
         *_collinearity_warnings(inputs, runs),
         *_cost_warnings(runs),
         *_row_warnings(inputs, runs),
+        *_schedule_warnings(runs),
+        *_repeat_warnings(inputs, runs),
+        *_embedding_warnings(inputs, runs),
     ]
 
 
@@ -108,10 +112,20 @@ def _cost_warnings(runs: Runs) -> list[str]:
         return []
     rule = FLOPS_PER_PARAM_TOKEN * runs.column("params") * runs.column("tokens")
     ratio = runs.column("flops") / rule
-    ratio = np.median(ratio[np.isfinite(ratio)]) if np.isfinite(ratio).any() else 1.0
-    if 1 / _FAR_FROM_6ND < ratio < _FAR_FROM_6ND:
+    known = np.isfinite(ratio)
+    if not known.any():
         return []
-    return [f"flops are {ratio:.3g} times 6 params tokens: are the units the same everywhere?"]
+    median, found = np.median(ratio[known]), []
+    if not 1 / _FAR_FROM_6ND < median < _FAR_FROM_6ND:
+        found.append(f"flops are {median:.3g} times 6 params tokens: are the units the same everywhere?")
+    strange = known & (np.abs(np.log(ratio / median)) > np.log(_OTHER_UNITS))
+    if strange.any():
+        names = named_rows(runs, strange)
+        found.append(
+            f"{names}: flops / (6 params tokens) differs from the other rows' by more than a factor of "
+            f"{_OTHER_UNITS:g}; are the units the same everywhere?"
+        )
+    return found
 
 
 def _row_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
@@ -120,10 +134,60 @@ def _row_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
     copies = int(runs.frame.duplicated(columns).sum())
     if copies:
         found.append(f"{copies} rows repeat another row's {', '.join(columns)}: counted as often")
-    if runs.has("epochs") and "unique_tokens" not in inputs:
-        epochs = runs.column("epochs")
-        repeated = int(np.sum(epochs > _WORTH_OF_REPEATS))
-        if repeated:
-            most = np.nanmax(epochs)
-            found.append(f"{repeated} rows repeat their data (up to {most:.3g} epochs) as if it were new")
     return found
+
+
+def _schedule_warnings(runs: Runs) -> list[str]:
+    """Points before the end of a learning-rate schedule lie above what a run of that length reaches
+    (Hoffmann et al. 2022, section 3.1; Porian et al. 2024 on the decay)."""
+    found = []
+    if runs.has("steps") and runs.has("steps_planned"):
+        early = runs.column("steps") < runs.column("steps_planned")
+        if early.any():
+            names = named_rows(runs, early)
+            found.append(f"{names} stopped before the end of their schedule: their losses are too high")
+    for name in ("name", "run"):
+        progress = next((c for c in ("tokens", "steps", "x") if c in runs.frame), None)
+        if name not in runs.frame or progress is None or not runs.frame[name].duplicated().any():
+            continue
+        different = runs.frame.groupby(name)[progress].nunique()
+        several = different[different > 1]
+        if len(several):
+            found.append(
+                f"{int(several.sum())} rows are points along {len(several)} runs (same {name}, several "
+                f"{progress}): only the last of each is at the end of its schedule"
+            )
+        break
+    return found
+
+
+def _repeat_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
+    if "unique_tokens" in inputs:
+        return []
+    if runs.has("epochs"):
+        epochs = runs.column("epochs")
+    elif runs.has("unique_tokens") and runs.has("tokens"):
+        epochs = runs.column("tokens") / runs.column("unique_tokens")
+    else:
+        return []
+    repeated = int(np.sum(epochs > _WORTH_OF_REPEATS))
+    if not repeated:
+        return []
+    most = np.nanmax(epochs)
+    return [f"{repeated} rows repeat their data (up to {most:.3g} epochs) as if it were new"]
+
+
+def _embedding_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
+    """Counting embeddings or not moves the exponents of small models (Pearce and Song 2024,
+    arXiv 2406.12907)."""
+    known = runs.embeddings or {"params_non_embedding", "params_embedding"} & set(runs.frame)
+    if "params" not in inputs or known:
+        return []
+    return ["nobody said whether params counts the embeddings (say it with embeddings=included or excluded)"]
+
+
+def named_rows(runs: Runs, which: np.ndarray) -> str:
+    """Up to five rows by name, e.g. "3 rows (17, 20, 31)"."""
+    names = [str(name) for name, picked in zip(runs.names, which, strict=True) if picked]
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f"{len(names)} row{'s' * (len(names) > 1)} ({shown})"

@@ -8,7 +8,7 @@ error of one line.
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,11 +41,15 @@ class Runs:
       frame: one row a run; the index is the row's number in the file, counted from 0.
       left_out: the rows that are no longer in `frame`, with the reason.
       source: where the table came from, for messages.
+      filtered: of those, the rows that only the reader's own expression left out: `unfiltered` has them.
+      embeddings: whether `params` counts the embeddings: "included", "excluded", or "" if nobody said.
     """
 
     frame: pd.DataFrame
     left_out: tuple[LeftOut, ...] = ()
     source: str = "the table"
+    filtered: pd.DataFrame | None = None
+    embeddings: Literal["included", "excluded", ""] = ""
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -64,6 +68,14 @@ class Runs:
     def held_out(self) -> "Runs":
         """The runs kept from every fit (`role` held_out), to check forecasts against."""
         return self._with(self._role == "held_out")
+
+    @property
+    def unfiltered(self) -> "Runs":
+        """These rows and those that the expression of `read_runs` left out: what a fit could have used."""
+        if self.filtered is None or not len(self.filtered):
+            return self
+        frame = pd.concat([self.frame, self.filtered]).sort_index()
+        return dataclasses.replace(self, frame=frame, left_out=(), filtered=None)
 
     @property
     def _role(self) -> pd.Series:
@@ -125,7 +137,10 @@ class Runs:
         if not held.any() or held.all():
             which = "every row" if held.all() else "no row"
             raise ValueError(f"the expression {expression!r} matches {which} of {self.source}")
-        return self._with(~held, "held out"), self._with(held)
+        rest, kept = self._with(~held, "held out"), self.filtered
+        if kept is not None and len(kept):
+            kept = kept[~Runs(kept).matches(expression)]
+        return dataclasses.replace(rest, filtered=kept), self._with(held)
 
     def require(self, names: tuple[str, ...]) -> "Runs":
         """The rows with a finite value in each of these columns; the others are left out.
@@ -159,17 +174,23 @@ class Runs:
         Raises:
           ValueError: the table has no such column.
         """
-        return dataclasses.replace(self, frame=_rename(self.frame, dict(columns), self.source))
+        kept = self.filtered
+        return dataclasses.replace(
+            self,
+            frame=_rename(self.frame, dict(columns), self.source),
+            filtered=kept if kept is None else _rename(kept, dict(columns), self.source),
+        )
 
     def take(self, positions: np.ndarray) -> "Runs":
         """The rows at these positions (a bool mask or integers), with nothing noted as left out."""
-        return Runs(self.frame[positions] if positions.dtype == bool else self.frame.iloc[positions])
+        frame = self.frame[positions] if positions.dtype == bool else self.frame.iloc[positions]
+        return dataclasses.replace(self, frame=frame, left_out=(), filtered=None)
 
     def _with(self, keep, reason: str = "") -> "Runs":
         keep = np.asarray(keep, dtype=bool)
         gone = [LeftOut(name, reason) for name, kept in zip(self.names, keep, strict=True) if not kept]
         left_out = self.left_out + (tuple(gone) if reason else ())
-        return Runs(self.frame[keep], left_out, self.source)
+        return dataclasses.replace(self, frame=self.frame[keep], left_out=left_out)
 
 
 def read_runs(
@@ -177,6 +198,7 @@ def read_runs(
     columns: str | Mapping[str, str] | None = None,
     where: str = "",
     needed: tuple[str, ...] = ("params", "tokens", "loss"),
+    embeddings: Literal["included", "excluded", ""] = "",
 ) -> Runs:
     """Reads a table of runs from a CSV file or a DataFrame, and checks what a fit relies on.
 
@@ -189,6 +211,7 @@ def read_runs(
         Both names can be used in expressions.
       where: a pandas expression; the rows that do not match are left out.
       needed: canonical columns that must be there.
+      embeddings: whether `params` counts the embeddings, if that is known.
 
     Raises:
       FileNotFoundError: no such file.
@@ -202,10 +225,12 @@ def read_runs(
     if missing:
         hint = f"name it with columns, e.g. {missing[0]}=NAME; {_there_are(frame)}"
         raise ValueError(f"{source} has no column {missing[0]!r}; {hint}")
-    runs = Runs(frame, (), source)
+    runs = Runs(frame, source=source, embeddings=embeddings)
+    dropped = None
     if where:
-        runs = runs.where(where)
-    runs = _finished_only(runs).require(needed)
+        every, runs = runs, runs.where(where)
+        dropped = _finished_only(every.take(~every.matches(where))).grid.frame
+    runs = dataclasses.replace(_finished_only(runs).require(needed), filtered=dropped)
     if not len(runs):
         why = f" (first reason: {runs.left_out[0].reason})" if runs.left_out else ""
         raise ValueError(f"{source} has no usable row{why}")

@@ -20,7 +20,7 @@ def good():
 
 
 def test_a_good_table_has_no_warning():
-    assert table_warnings(JOINT, Runs(good())) == []
+    assert table_warnings(JOINT, Runs(good(), embeddings="included")) == []
 
 
 @pytest.mark.parametrize(
@@ -34,10 +34,14 @@ def test_a_good_table_has_no_warning():
         (lambda t: t.assign(flops=6e-3 * t.params * t.tokens), "flops are 0.001 times 6 params tokens"),
         (lambda t: pd.concat([t, t.iloc[:3]]), "3 rows repeat another row's params, tokens, loss"),
         (lambda t: t.assign(epochs=[20.0] * 6 + [1.0] * 30), "6 rows repeat their data .up to 20 epochs"),
+        (lambda t: t.assign(unique_tokens=t.tokens / 5), "36 rows repeat their data .up to 5 epochs"),
+        (lambda t: t.assign(flops=6 * t.params * t.tokens * ([1e-15] * 2 + [1] * 34)), r"2 rows \(0, 1\): flops"),
+        (lambda t: t.assign(steps=[5] * 3 + [10] * 33, steps_planned=10), r"3 rows \(0, 1, 2\) stopped before"),
+        (lambda t: t.assign(name=t.params), "36 rows are points along 6 runs .same name, several tokens"),
     ],
 )
 def test_warnings_about_a_table(change, words):
-    found = table_warnings(JOINT, Runs(change(good()).reset_index(drop=True)))
+    found = table_warnings(JOINT, Runs(change(good()).reset_index(drop=True), embeddings="included"))
     assert any(re.search(words, warning) for warning in found), found
 
 
@@ -59,10 +63,16 @@ def test_few_rows_and_vague_parameters_are_named():
 
 
 def test_what_the_certificate_says_is_put_in_words():
-    fit = fit_law("chinchilla", Runs(good()), starts=4, resamples=0)
+    fit = fit_law("chinchilla", Runs(good(), embeddings="included"), starts=4, resamples=0)
     fit.certificate.update(
         converged=False, share_of_starts=0.05, condition_number=1e13, resamples=100, resamples_converged=90
     )
-    text = " | ".join(fit_warnings(fit, Runs(good())))
+    text = " | ".join(fit_warnings(fit, Runs(good(), embeddings="included")))
     for words in ("did not converge: its", "only 5 % of the starts", "ill-conditioned", "10 of 100 bootstrap"):
         assert words in text
+
+
+def test_whether_params_counts_embeddings_must_be_known():
+    assert any("embeddings" in line for line in table_warnings(JOINT, Runs(good())))
+    stated = good().assign(params_non_embedding=1e6)
+    assert not any("embeddings" in line for line in table_warnings(JOINT, Runs(stated)))
