@@ -233,26 +233,35 @@ class Law:
         x = SimpleNamespace(**{name: Positive(np.log(np.asarray(v, float))) for name, v in given.items()})
         return self.inverse(p, np.asarray(response, dtype=np.float64), x, wanted)
 
-    def allocate(self, values: np.ndarray, flops, cost: Cost) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def allocates(self) -> bool:
+        """Whether it is a law of params and tokens alone: a compute then has a best size."""
+        return set(self.inputs) == {"params", "tokens"}
+
+    def allocate(self, values: np.ndarray, flops, cost: Cost, **given: float) -> tuple[np.ndarray, np.ndarray]:
         """The numbers of parameters and tokens with the least loss at a training compute.
 
         Args:
           values: parameter values, [..., P].
           flops: training FLOPs, any shape.
           cost: what a run of N parameters and D tokens costs.
+          **given: the law's further inputs, e.g. unique_tokens=1e9.
 
         Returns:
           (N_opt, D_opt), each [..., *shape of flops].
 
         Raises:
-          ValueError: the law does not depend on both params and tokens.
+          ValueError: the law does not depend on both params and tokens, or a further input is missing.
         """
         if not {"params", "tokens"} <= set(self.inputs):
             raise ValueError(f"{self.name} is no law of params and tokens: it allocates nothing")
+        missing = set(self.inputs) - {"params", "tokens"} - set(given)
+        if missing:
+            raise ValueError(f"{self.name} also needs {', '.join(sorted(missing))} to allocate params and tokens")
         flops = np.asarray(flops, dtype=np.float64)
         values = np.asarray(values, dtype=np.float64)
         if self.optimum is None:
-            params = _numeric_optimum(self, values, flops, cost)
+            params = _numeric_optimum(self, values, flops, cost, given)
         else:
             split = np.moveaxis(values, -1, 0)
             split = split.reshape(split.shape + (1,) * flops.ndim)
@@ -261,7 +270,7 @@ class Law:
         return params, cost.tokens(flops, params)
 
 
-def _numeric_optimum(law: Law, values: np.ndarray, flops: np.ndarray, cost: Cost) -> np.ndarray:
+def _numeric_optimum(law: Law, values: np.ndarray, flops: np.ndarray, cost: Cost, given: dict) -> np.ndarray:
     """Minimises the law's response over log N at fixed compute, by a grid that is refined in place.
 
     The minimum is flat: rounding of the response leaves N_opt uncertain by about 1e-7 of itself.
@@ -275,7 +284,7 @@ def _numeric_optimum(law: Law, values: np.ndarray, flops: np.ndarray, cost: Cost
         params = np.exp(log_params)
         tokens = cost.tokens(flops[..., None], params)
         at = np.stack([values] * 33, axis=-2)
-        response = law.predict_each(at, params=params, tokens=tokens)
+        response = law.predict_each(at, params=params, tokens=tokens, **given)
         best = np.argmin(np.where(np.isfinite(response), response, np.inf), axis=-1)
         centre = np.take_along_axis(log_params, best[..., None], axis=-1)[..., 0]
         half_width /= 10.0
