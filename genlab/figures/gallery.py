@@ -12,8 +12,10 @@ from genlab.figures.backtest import backtest
 from genlab.figures.isoflop import isoflop
 from genlab.figures.law_fit import law_fit, shows_lines
 from genlab.figures.loss_vs_compute import loss_vs_compute
+from genlab.figures.response import response
 from genlab.figures.table import loss_unit, run_table
 from genlab.scaling.analysis import Analysis
+from genlab.scaling.fitted import Fit
 from genlab.scaling.runs import Runs
 
 
@@ -41,16 +43,21 @@ def gallery(runs: Runs | pd.DataFrame, analysis: Analysis | None, unit: str | No
     fit, forecasts = analysis.fit, analysis.forecasts
     told = _LAW.format(law=style.title(fit.law.name)) + _FORECAST * bool(forecasts)
     data = columns.get("tokens", "tokens")
-    return [
-        Panel("loss_vs_compute", loss_vs_compute(table, fit, forecasts, unit), _RUNS_ONLY + told),
-        Panel("law_fit", law_fit(table, fit, unit, data), _law_fit_caption(table, data)),
-        Panel("isoflop", isoflop(analysis.isoflop, fit, unit), _ISOFLOP),
-        Panel("backtest", backtest(analysis.backtest), _BACKTEST),
-    ]
+    if len(fit.law.inputs) == 1:
+        panels = [Panel("law_fit", response(table, fit, columns), _RESPONSE + _RESIDUALS)]
+    else:
+        panels = [
+            Panel("loss_vs_compute", loss_vs_compute(table, fit, forecasts, unit), _RUNS_ONLY + told),
+            Panel("law_fit", law_fit(table, fit, unit, data), _law_fit_caption(table, fit, data)),
+        ]
+    if fit.law.allocates:
+        panels.append(Panel("isoflop", isoflop(analysis.isoflop, fit, unit), _ISOFLOP))
+    return [*panels, Panel("backtest", backtest(analysis.backtest), _BACKTEST)]
 
 
-def _law_fit_caption(table: pd.DataFrame, data: str) -> str:
-    return (_LINES.format(data=data) if shows_lines(table) else _AGREEMENT) + _RESIDUALS
+def _law_fit_caption(table: pd.DataFrame, fit: Fit, data: str) -> str:
+    lines = shows_lines(table) and fit.law.allocates
+    return (_LINES.format(data=data) if lines else _AGREEMENT) + _RESIDUALS
 
 
 def write_figures(
@@ -76,6 +83,10 @@ _LAW = (
     "it was fitted to; the inner band is the 95 % interval of the law, the outer one that of a new run."
 )
 _FORECAST = " The star is the run that the fit never saw; the panel on the right compares it with its forecast."
+_RESPONSE = (
+    "(a) The runs and the law's curve, dashed beyond the runs it was fitted to; the inner band is the 95 % "
+    "interval of the law, the outer one that of a new run. "
+)
 _LINES = "(a) Final losses against training {data}, and what the law says of each size. "
 _AGREEMENT = "(a) What the law says of each run against its final loss, by the number of parameters. "
 _RESIDUALS = (

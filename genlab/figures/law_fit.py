@@ -1,4 +1,5 @@
-"""How well a law fits: loss against tokens for each size with the law's lines, and the residuals."""
+"""How well a law of several variables fits: loss against tokens for each size with the law's lines (where
+the law has these two inputs and the sizes are few), else predicted against measured; and the residuals."""
 
 from typing import Any
 
@@ -21,20 +22,22 @@ def law_fit(runs: Runs | pd.DataFrame, fit: Fit, unit: str = "nats per token", d
 
     Args:
       runs: the run table; with many sizes the left panel is the law against the measured losses.
-      fit: a law of params and tokens.
+      fit: a law that depends on params, on tokens or on both, and perhaps on more.
       unit: of the loss.
       data: what the column `tokens` counts.
     """
     table = run_table(runs)
     shown = measured(table)
-    shown = shown[shown["tokens"] > 0]
     figure = Figure(figsize=(style.PAGE, 3.1))
-    if shown.empty or not {"params", "tokens"} <= set(fit.law.inputs):
+    if set(fit.law.inputs) <= set(shown):
+        inputs = shown[list(fit.law.inputs)].apply(pd.to_numeric, errors="coerce")
+        shown = shown[(inputs > 0).all(axis=1)]
+    if shown.empty or not set(fit.law.inputs) <= set(shown) or fit.law.response != "loss":
         figure.text(0.5, 0.5, f"nothing to show for the {fit.law.name} law", ha="center")
         return figure
     left, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
     colours = style.SizeColours(shown["params"].to_numpy())
-    if shows_lines(shown):
+    if shows_lines(shown) and fit.law.allocates:
         _draw_lines(left, shown, fit, colours)
         left.set(xlabel=f"training {data}", ylabel=loss_label(unit))
     else:
@@ -54,7 +57,7 @@ def _draw_lines(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.SizeCo
     low, high = shown["tokens"].min(), shown["tokens"].max()
     span = max(high / low, 2.0)
     style.quantity_axis(axes.xaxis, low / span**0.06, high * span**0.22, style.count)
-    predicted = fit.predict(params=shown["params"].to_numpy(), tokens=shown["tokens"].to_numpy())
+    predicted = _predicted(shown, fit)
     losses = np.append(predicted, shown["loss"])
     style.loss_axis(axes.yaxis, losses.min() / 1.04, losses.max() * 1.04)
     names = []
@@ -73,7 +76,7 @@ def _draw_lines(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.SizeCo
 
 def _draw_agreement(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.SizeColours) -> None:
     """The law's loss against the measured one, for tables of many sizes."""
-    predicted = fit.predict(params=shown["params"].to_numpy(), tokens=shown["tokens"].to_numpy())
+    predicted = _predicted(shown, fit)
     losses = np.append(predicted, shown["loss"])
     low, high = losses.min() / 1.03, losses.max() * 1.03
     style.loss_axis(axes.xaxis, low, high)
@@ -85,6 +88,10 @@ def _draw_agreement(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.Si
     colours.bar(axes, shown["params"].to_numpy(), most=5)
 
 
+def _predicted(shown: pd.DataFrame, fit: Fit) -> np.ndarray:
+    return fit.predict(**{name: pd.to_numeric(shown[name]).to_numpy(float) for name in fit.law.inputs})
+
+
 def _marker(held_out: bool, number: int) -> dict[str, Any]:
     edge = {"markeredgecolor": "white", "markeredgewidth": 0.4, "linestyle": "none"}
     if held_out:
@@ -93,7 +100,7 @@ def _marker(held_out: bool, number: int) -> dict[str, Any]:
 
 
 def _draw_residuals(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.SizeColours) -> None:
-    predicted = fit.predict(params=shown["params"].to_numpy(), tokens=shown["tokens"].to_numpy())
+    predicted = _predicted(shown, fit)
     error = 100 * (predicted / shown["loss"].to_numpy() - 1)
     held_out = (shown["role"] == "held_out").to_numpy()
     scatter = 100 * fit.residual_scatter

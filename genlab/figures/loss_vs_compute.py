@@ -129,7 +129,7 @@ def _draw_main(axes: Axes, shown: pd.DataFrame, fit: Fit | None, foretold: pd.Da
         best = grid.iloc[frontier(grid["flops"].to_numpy(), grid["loss"].to_numpy())]
         line = {"color": style.INK, "linewidth": 1.0, "zorder": 3.5}
         axes.plot(best["flops"], best["loss"], **line, label="compute-efficient frontier")
-    if fit is not None and {"params", "tokens"} <= set(fit.law.inputs):
+    if fit is not None and fit.law.allocates:
         _draw_law(axes, fit, shown)
     _draw_held_out(axes, shown, foretold, by_name)
     axes.set_xlabel("training compute (FLOPs)")

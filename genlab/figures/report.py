@@ -131,7 +131,7 @@ def _summary(table: pd.DataFrame) -> dict[str, Any]:
 
 def _budgets(analysis: Analysis) -> list[dict[str, Any]]:
     """The budgets that the analysis was asked for; else three powers of ten from the largest fitted run."""
-    if analysis.budgets or not {"params", "tokens"} <= set(analysis.fit.law.inputs):
+    if analysis.budgets or not analysis.fit.law.allocates:
         return analysis.budgets
     first = math.ceil(math.log10(analysis.fit.ranges["flops"][1]))
     return [analysis.fit.allocation(10.0**exponent) for exponent in range(first, first + 3)]

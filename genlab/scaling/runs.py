@@ -62,7 +62,7 @@ class Runs:
     @property
     def grid(self) -> "Runs":
         """The runs a law may be fitted to: all but those whose `role` is held_out."""
-        return self._with(self._role != "held_out")
+        return self._with(self._role != "held_out", "held out")
 
     @property
     def held_out(self) -> "Runs":
@@ -127,8 +127,8 @@ class Runs:
             raise ValueError(f"the expression {expression!r} is not true or false for each row")
         return np.asarray(found)
 
-    def split(self, expression: str) -> tuple["Runs", "Runs"]:
-        """(the rows that an expression does not match, those that it matches), as for a hold-out.
+    def hold_out(self, expression: str) -> "Runs":
+        """The same rows, those that an expression matches with the role held_out and no others.
 
         Raises:
           ValueError: a bad expression, or one that matches no row or every row.
@@ -137,10 +137,11 @@ class Runs:
         if not held.any() or held.all():
             which = "every row" if held.all() else "no row"
             raise ValueError(f"the expression {expression!r} matches {which} of {self.source}")
-        rest, kept = self._with(~held, "held out"), self.filtered
+        kept = self.filtered
         if kept is not None and len(kept):
             kept = kept[~Runs(kept).matches(expression)]
-        return dataclasses.replace(rest, filtered=kept), self._with(held)
+        roles = np.where(held, "held_out", "grid")
+        return dataclasses.replace(self, frame=self.frame.assign(role=roles), filtered=kept)
 
     def require(self, names: tuple[str, ...]) -> "Runs":
         """The rows with a finite value in each of these columns; the others are left out.

@@ -45,14 +45,25 @@ def test_rows_without_a_value_or_not_finished_are_left_out_by_name():
 def test_roles_tell_the_grid_from_held_out_runs():
     runs = read_runs(frame(role=["grid", "grid", "held_out"]))
     assert (len(runs.grid), len(runs.held_out)) == (2, 1)
-    assert runs.grid.left_out == ()
+    assert runs.grid.left_out == ((2, "held out"),)
     assert (len(read_runs(frame()).grid), len(read_runs(frame()).held_out)) == (3, 0)
 
 
-def test_split_notes_what_was_held_out():
-    rest, held = read_runs(frame()).split("params > 3e6")
-    assert rest.names == [0, 1] and held.names == [2]
-    assert rest.left_out == ((2, "held out"),)
+def test_an_expression_can_hold_runs_out():
+    runs = read_runs(frame(role=["held_out", "grid", "grid"])).hold_out("params > 3e6")
+    assert runs.grid.names == [0, 1] and runs.held_out.names == [2]
+    assert runs.grid.left_out == ((2, "held out"),)
+
+
+def test_what_a_filter_left_out_comes_back_for_comparison_but_never_what_is_held_out():
+    runs = read_runs(frame(bad=[1, 0, 1]), where="bad == 0")
+    assert runs.names == [1] and runs.unfiltered.names == [0, 1, 2]
+    runs = read_runs(frame(bad=[1, 0, 0]), where="bad == 0").hold_out("tokens > 3e8")
+    assert runs.grid.unfiltered.grid.names == [0, 1]
+    runs = read_runs(frame(bad=[1, 0, 0], role=["held_out", "grid", "grid"]), where="bad == 0")
+    assert runs.unfiltered.names == [1, 2]
+    failed = frame(bad=[1, 0, 0], status=["diverged", "finished", "finished"])
+    assert read_runs(failed, where="bad == 0").unfiltered.names == [1, 2]
 
 
 def test_measured_flops_are_kept_and_missing_ones_stay_missing():
@@ -104,9 +115,9 @@ def test_bad_expressions_are_refused_in_one_line(expression, message):
 
 def test_a_hold_out_of_no_row_or_every_row_is_refused():
     with pytest.raises(ValueError, match="matches no row"):
-        read_runs(frame()).split("loss > 100")
+        read_runs(frame()).hold_out("loss > 100")
     with pytest.raises(ValueError, match="matches every row"):
-        read_runs(frame()).split("loss > 0")
+        read_runs(frame()).hold_out("loss > 0")
 
 
 def test_files_that_are_no_tables(tmp_path):
