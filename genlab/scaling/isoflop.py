@@ -1,190 +1,160 @@
-"""Compute-optimal size from isoFLOP curves (approach 2 of Hoffmann et al. 2022).
+"""Compute-optimal size from isoFLOP curves (approach 2 of Hoffmann et al. 2022, section 3.2).
 
-At a fixed training compute, loss against log N is close to a parabola; its lowest point is the best size
-for that compute. A minimum at the edge of the sizes that were tried is no minimum: it is refused.
+At a fixed training compute, loss against log N has a valley; its lowest point is the best size for that
+compute. Two methods find it, both in the logarithms of size and loss:
+
+  parabola   least squares through all sizes (Hoffmann et al. 2022)
+  akima      the lowest point of Akima's spline through the sizes (Porian et al. 2024, arXiv 2406.19146)
+
+A minimum at the edge of the sizes that were tried is no minimum: it is refused. Every other has a
+standard deviation from drawn noise, as in Porian et al., and a bias where the grid of sizes is not
+centred on it (Czech et al. 2026, arXiv 2603.22339, "Problems with Chinchilla Approach 2").
+
+    curves = isoflop_minima(runs, method="akima", noise="0.002 / loss")
+    exponent, constant = optimal_exponent(curves)
 """
 
 import dataclasses
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
+from genlab.scaling.budgets import find_budgets
 from genlab.scaling.cost import Cost
+from genlab.scaling.fitted import Fit
+from genlab.scaling.isoflop_curve import IsoFlop, isoflop_curve, with_bias
+from genlab.scaling.power_laws import PowerLaw, power_law
 from genlab.scaling.runs import Runs
+from genlab.scaling.valleys import estimate_noise
 
-MIN_SIZES = 3  # A parabola has three coefficients.
-SAME_BUDGET = 1.15  # FLOPs of one budget differ by less than this factor: steps come in whole batches
-
-
-@dataclasses.dataclass(frozen=True)
-class IsoFlop:
-    """Loss against size at one training compute.
-
-    Attributes:
-      flops: the budget.
-      names: identities of the runs; of both neighbours, "a..b", for an interpolated point.
-      params, tokens, loss: one entry a point, in order of params.
-      interpolated: the points are read off each size's loss against compute, between two of its runs.
-      coefficients: of log loss as a parabola in log params, highest power first; empty if refused.
-      best_params, best_tokens, best_loss: the minimum; None where it is refused.
-      refused: why there is no minimum, in words; empty if there is one.
-    """
-
-    flops: float
-    names: tuple[str, ...]
-    params: tuple[float, ...]
-    tokens: tuple[float, ...]
-    loss: tuple[float, ...]
-    interpolated: bool
-    coefficients: tuple[float, ...] = ()
-    best_params: float | None = None
-    best_tokens: float | None = None
-    best_loss: float | None = None
-    refused: str = ""
-
-    def curve(self, params) -> np.ndarray:
-        """The parabola's loss at sizes `params`; NaN if it was refused."""
-        if not self.coefficients:
-            return np.full(np.shape(params), np.nan)
-        return np.exp(np.polyval(self.coefficients, np.log(params)))
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields, as JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, saved: dict[str, Any]) -> "IsoFlop":
-        """The inverse of `to_json`."""
-        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in saved.items()})
+METHODS = ("parabola", "akima")
 
 
-def isoflop_minima(runs: Runs, cost: Cost | None = None) -> list[IsoFlop]:
+def isoflop_minima(
+    runs: Runs,
+    cost: Cost | None = None,
+    method: Literal["parabola", "akima"] = "parabola",
+    noise: float | str = "auto",
+    draws: int = 1000,
+    seed: int = 0,
+    fit: Fit | None = None,
+) -> list[IsoFlop]:
     """One isoFLOP curve for each training compute that at least three sizes share.
 
     Runs whose FLOPs agree within 15 %, with a gap to all others, share a budget. Where the table has no
     such budget (a grid of sizes by tokens), each size's log loss is interpolated in log FLOPs, never
-    extrapolated, at up to five budgets that at least three sizes have runs around.
+    extrapolated, at up to five budgets that at least three sizes have runs around. Of several runs of a
+    size at a budget, the mean counts.
 
     Args:
       runs: params, tokens, flops, loss.
-      cost: gives the tokens of a budget's best size; by default fitted to the table.
+      cost: gives the tokens of a budget's best size; by default they are interpolated between the sizes'.
+      method: "parabola" or "akima", see the module.
+      noise: standard deviation of a log loss from run to run: a number, a column or pandas expression of
+        the table ("0.002 / loss"), or "auto" to estimate it from the curves.
+      draws: of noise, for the spread of each minimum; 0 for none.
+      seed: of the draws.
+      fit: a fitted law of params and tokens, which then says each minimum's bias.
 
     Returns:
       In order of flops; empty if no three sizes share a compute.
+
+    Raises:
+      ValueError: no such method, or noise that is no positive number.
     """
-    cost = cost or Cost.of(runs)
-    curves = _shared_budgets(runs, cost) or _interpolated_budgets(runs, cost)
-    return sorted(curves, key=lambda curve: curve.flops)
+    if method not in METHODS:
+        raise ValueError(f"method {method!r} of isoFLOP minima must be one of {', '.join(METHODS)}")
+    budgets = find_budgets(runs, _noise_of(runs, noise))
+    if noise == "auto":
+        found = estimate_noise([(np.log(b.params), np.log(b.loss)) for b in budgets])
+        budgets = [dataclasses.replace(b, noise=np.full(len(b.params), found)) for b in budgets]
+    curves = [isoflop_curve(b, cost, method, draws, seed + i) for i, b in enumerate(budgets)]
+    return [with_bias(curve, fit) for curve in curves]
 
 
-def optimal_exponent(curves: list[IsoFlop]) -> tuple[float, float] | None:
+def optimal_exponent(curves: list[IsoFlop], weighted: bool = True) -> tuple[float, float] | None:
     """(a, k) of N_opt = k C^a through the accepted minima (Hoffmann et al. 2022, section 3.2).
 
-    None with fewer than two minima.
+    None with fewer than two minima. `optimal_power_laws` also has the intervals.
     """
-    found = [(curve.flops, curve.best_params) for curve in curves if curve.best_params is not None]
+    found = optimal_power_laws(curves, weighted)
+    return None if found is None else (found[0].exponent, found[0].constant)
+
+
+def optimal_power_laws(curves: list[IsoFlop], weighted: bool = True) -> tuple[PowerLaw, PowerLaw] | None:
+    """N_opt(C) and D_opt(C) through the accepted minima, with intervals from the minima's draws.
+
+    Args:
+      curves: from `isoflop_minima`, of one method.
+      weighted: by 1/std^2 (Porian et al. 2024) where every minimum has one.
+
+    Returns:
+      None with fewer than two minima.
+    """
+    found = [curve for curve in curves if curve.best_params is not None]
     if len(found) < 2:
         return None
-    log_flops, log_params = np.log(np.array(found)).T
-    exponent, intercept = np.polyfit(log_flops, log_params, 1)
-    return float(exponent), float(np.exp(intercept))
+    flops = np.array([curve.flops for curve in found])
+    params = np.array([curve.best_params for curve in found])
+    tokens = np.array([curve.best_tokens for curve in found])
+    known = all(curve.std is not None for curve in found)
+    std = np.array([curve.std for curve in found]) if known and weighted else None
+    drawn = _drawn_sizes(found) if known else None
+    # At fixed compute, a size drawn larger leaves as much fewer tokens; what is left is second order.
+    drawn_tokens = None if drawn is None else tokens * params / drawn
+    return power_law(flops, params, std, drawn), power_law(flops, tokens, std, drawn_tokens)
 
 
-def _shared_budgets(runs: Runs, cost: Cost) -> list[IsoFlop]:
-    flops, params = runs.column("flops"), runs.column("params")
-    tokens, loss, names = runs.column("tokens"), runs.column("loss"), runs.names
-    order = np.argsort(flops, kind="stable")
-    curves = []
-    for group in _groups(flops, order):
-        if len(np.unique(params[group])) < MIN_SIZES:
-            continue
-        group = group[np.argsort(params[group], kind="stable")]
-        budget = float(np.exp(np.mean(np.log(flops[group]))))
-        points = [(str(names[i]), params[i], tokens[i], loss[i]) for i in group]
-        curves.append(_curve(budget, points, False, cost))
-    return curves
+def isoflop_warnings(curves: list[IsoFlop]) -> list[str]:
+    """What the curves cannot support, in words."""
+    refused = [curve for curve in curves if curve.best_params is None]
+    found = [curve for curve in curves if curve.best_params is not None]
+    told = []
+    if refused:
+        which = ", ".join(f"{curve.flops:.2g}" for curve in refused)
+        told.append(f"{len(refused)} of {len(curves)} isoFLOP curves have no minimum (at {which} FLOPs)")
+    if found and all(curve.std is None for curve in found):
+        told.append("isoFLOP minima have no intervals: no four sizes share a budget, so give the losses' noise")
+    biased = [c for c in found if c.bias is not None and abs(c.bias) > max(0.05, _draws_std(c) or 0.0)]
+    if biased:
+        worst = max(biased, key=lambda curve: abs(curve.bias))
+        says = f"the {worst.bias_from}" if worst.bias_from == "cubic" else f"the fitted {worst.bias_from}"
+        told.append(
+            f"{len(biased)} of {len(found)} isoFLOP minima ({worst.method}) are biased by more than their noise: at "
+            f"{worst.flops:.2g} FLOPs by {np.expm1(worst.bias):+.0%}, says {says} (its sizes are centred at "
+            f"{np.exp(worst.off_centre):.2g} times the best)"
+        )
+    shift = exponent_bias(curves)
+    if biased and shift is not None:
+        told.append(f"that moves the isoFLOP exponent of N_opt by about {shift:+.3f}")
+    return told
 
 
-def _groups(flops: np.ndarray, order: np.ndarray) -> list[np.ndarray]:
-    """Runs whose FLOPs lie close together and apart from all others."""
-    log_flops = np.log(flops[order])
-    groups = np.split(order, np.flatnonzero(np.diff(log_flops) > np.log(SAME_BUDGET) / 3) + 1)
-    return [g for g in groups if flops[g].max() <= SAME_BUDGET * flops[g].min()]
+def exponent_bias(curves: list[IsoFlop]) -> float | None:
+    """By how much the minima's biases move the exponent of N_opt; None unless two or more have one."""
+    found = [c for c in curves if c.best_params is not None and c.bias is not None]
+    if len(found) < 2:
+        return None
+    std = None if any(c.std is None for c in found) else [c.std for c in found]
+    return power_law([c.flops for c in found], np.exp([c.bias for c in found]), std, draws=0).exponent
 
 
-def _interpolated_budgets(runs: Runs, cost: Cost) -> list[IsoFlop]:
-    log_flops, params, loss = np.log(runs.column("flops")), runs.column("params"), runs.column("loss")
-    log_tokens, names = np.log(runs.column("tokens")), runs.names
-    sizes = {}
-    for size in np.unique(params):
-        rows = np.flatnonzero(params == size)
-        rows = rows[np.unique(log_flops[rows], return_index=True)[1]]
-        if len(rows) > 1:
-            sizes[size] = rows
-    curves = []
-    for budget in _budgets_to_interpolate([log_flops[rows] for rows in sizes.values()]):
-        points = []
-        for size, rows in sizes.items():
-            at = log_flops[rows]
-            if not _spans(at, budget):
-                continue
-            right = int(np.clip(np.searchsorted(at, budget), 1, len(rows) - 1))
-            tokens = np.exp(_interpolate(at, log_tokens[rows], budget))
-            value = np.exp(_interpolate(at, np.log(loss[rows]), budget))
-            points.append((f"{names[rows[right - 1]]}..{names[rows[right]]}", size, tokens, value))
-        curves.append(_curve(float(np.exp(budget)), points, True, cost))
-    return curves
+def _noise_of(runs: Runs, noise: float | str) -> np.ndarray:
+    """The standard deviation of each row's log loss, NaN for "auto"."""
+    if noise == "auto":
+        return np.full(len(runs), np.nan)
+    values = runs.frame.eval(noise, engine="python") if isinstance(noise, str) else noise
+    values = np.broadcast_to(np.asarray(values, dtype=np.float64), (len(runs),))
+    if not (np.isfinite(values) & (values > 0)).all():
+        raise ValueError(f"noise {noise!r} must be positive: the deviation of a log loss, e.g. 0.002")
+    return values
 
 
-def _interpolate(x: np.ndarray, y: np.ndarray, at: float) -> float:
-    """The parabola through the three nearest points (the line through two), at `at`."""
-    near = np.argsort(np.abs(x - at), kind="stable")[:3]
-    return float(np.polyval(np.polyfit(x[near] - at, y[near], len(near) - 1), 0.0))
+def _draws_std(curve: IsoFlop) -> float | None:
+    return float(np.std(curve.draws)) if curve.draws else None
 
 
-def _budgets_to_interpolate(spans: list[np.ndarray]) -> np.ndarray:
-    """At most five log budgets, evenly spaced over where at least three sizes have runs around them."""
-
-    def covered(budget: float) -> bool:
-        return sum(_spans(span, budget) for span in spans) >= MIN_SIZES
-
-    ends = [end for span in spans for end in (span[0], span[-1]) if covered(end)]
-    if not ends:
-        return np.array([])
-    grid = np.unique(np.linspace(min(ends), max(ends), 5))
-    return np.array([budget for budget in grid if covered(budget)])
-
-
-def _spans(log_flops: np.ndarray, budget: float) -> bool:
-    return bool(log_flops[0] - 1e-9 <= budget <= log_flops[-1] + 1e-9)
-
-
-def _curve(budget: float, points: list[tuple], interpolated: bool, cost: Cost) -> IsoFlop:
-    names, params, tokens, loss = zip(*points, strict=True)
-    curve = IsoFlop(
-        flops=budget,
-        names=tuple(names),
-        params=tuple(map(float, params)),
-        tokens=tuple(map(float, tokens)),
-        loss=tuple(map(float, loss)),
-        interpolated=interpolated,
-    )
-    log_params, log_loss = np.log(params), np.log(loss)
-    if log_params[np.argmin(log_loss)] in (log_params.min(), log_params.max()):
-        which = "smallest" if log_params[np.argmin(log_loss)] == log_params.min() else "largest"
-        return dataclasses.replace(curve, refused=f"the {which} size has the lowest loss")
-    centre = log_params.mean()
-    a, b, c = np.polyfit(log_params - centre, log_loss, 2)
-    if a <= 0:
-        return dataclasses.replace(curve, refused="the losses do not curve upwards")
-    best = centre - b / (2 * a)
-    if not log_params.min() < best < log_params.max():
-        return dataclasses.replace(curve, refused="the parabola's minimum is outside the sizes")
-    best_params = float(np.exp(best))
-    return dataclasses.replace(
-        curve,
-        coefficients=(float(a), float(b - 2 * a * centre), float(c - b * centre + a * centre**2)),
-        best_params=best_params,
-        best_tokens=float(cost.tokens(budget, best_params)),
-        best_loss=float(np.exp(c - b * b / (4 * a))),
-    )
+def _drawn_sizes(found: list[IsoFlop]) -> np.ndarray:
+    """What the best sizes could as well have been, [draws, minima]; a refused draw is replaced by another."""
+    count = max(len(curve.draws) for curve in found)
+    return np.exp(np.stack([np.resize(curve.draws, count) for curve in found], axis=1))

@@ -1,0 +1,119 @@
+"""Which runs of a table stand at one training compute: budgets that runs share, or that lie between runs."""
+
+import dataclasses
+
+import numpy as np
+
+from genlab.scaling.runs import Runs
+
+MIN_SIZES = 3  # A parabola has three coefficients.
+SAME_BUDGET = 1.15  # FLOPs of one budget differ by less than this factor: steps come in whole batches
+_INTERPOLATED = 5  # budgets, where the runs themselves share none
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """Loss and tokens at several sizes and one training compute, in order of params.
+
+    Attributes:
+      flops: the budget, the geometric mean of its runs'.
+      names: identities of the runs; of both neighbours, "a..b", for an interpolated point.
+      params, tokens, loss: [points]; tokens are scaled to the budget itself.
+      noise: standard deviation of each log loss, [points]; NaN where it is not known.
+      interpolated: the points are read off each size's loss against compute, between two of its runs.
+    """
+
+    flops: float
+    names: tuple[str, ...]
+    params: np.ndarray
+    tokens: np.ndarray
+    loss: np.ndarray
+    noise: np.ndarray
+    interpolated: bool
+
+
+def find_budgets(runs: Runs, noise: np.ndarray) -> list[Budget]:
+    """Every budget that at least three sizes share, in order of flops.
+
+    Runs whose FLOPs agree within 15 %, with a gap to all others, share a budget. Where the table has no
+    such budget (a grid of sizes by tokens), each size's log loss is interpolated in log FLOPs, never
+    extrapolated, at up to five budgets that at least three sizes have runs around.
+
+    Args:
+      runs: params, tokens, flops, loss.
+      noise: standard deviation of each run's log loss, [rows].
+    """
+    found = _shared(runs, noise) or _interpolated(runs, noise)
+    return sorted(found, key=lambda budget: budget.flops)
+
+
+def _shared(runs: Runs, noise: np.ndarray) -> list[Budget]:
+    flops, params = runs.column("flops"), runs.column("params")
+    tokens, loss, names = runs.column("tokens"), runs.column("loss"), runs.names
+    found = []
+    for group in _groups(flops):
+        if len(np.unique(params[group])) < MIN_SIZES:
+            continue
+        group = group[np.argsort(params[group], kind="stable")]
+        flops_here = float(np.exp(np.mean(np.log(flops[group]))))
+        at = tuple(str(names[i]) for i in group)
+        scaled = tokens[group] * flops_here / flops[group]
+        found.append(Budget(flops_here, at, params[group], scaled, loss[group], noise[group], False))
+    return found
+
+
+def _groups(flops: np.ndarray) -> list[np.ndarray]:
+    """Runs whose FLOPs lie close together and apart from all others."""
+    order = np.argsort(flops, kind="stable")
+    log_flops = np.log(flops[order])
+    groups = np.split(order, np.flatnonzero(np.diff(log_flops) > np.log(SAME_BUDGET) / 3) + 1)
+    return [g for g in groups if flops[g].max() <= SAME_BUDGET * flops[g].min()]
+
+
+def _interpolated(runs: Runs, noise: np.ndarray) -> list[Budget]:
+    log_flops, params, loss = np.log(runs.column("flops")), runs.column("params"), runs.column("loss")
+    log_tokens, names = np.log(runs.column("tokens")), runs.names
+    sizes = {}
+    for size in np.unique(params):
+        rows = np.flatnonzero(params == size)
+        rows = rows[np.unique(log_flops[rows], return_index=True)[1]]
+        if len(rows) > 1:
+            sizes[size] = rows
+    found = []
+    for budget in _budgets_to_interpolate([log_flops[rows] for rows in sizes.values()]):
+        points = []
+        for size, rows in sizes.items():
+            at = log_flops[rows]
+            if not _spans(at, budget):
+                continue
+            right = int(np.clip(np.searchsorted(at, budget), 1, len(rows) - 1))
+            tokens = np.exp(_interpolate(at, log_tokens[rows], budget))
+            value = np.exp(_interpolate(at, np.log(loss[rows]), budget))
+            spread = float(np.max(noise[rows[right - 1 : right + 1]]))
+            points.append((f"{names[rows[right - 1]]}..{names[rows[right]]}", size, tokens, value, spread))
+        at, *columns = zip(*points, strict=True)
+        found.append(Budget(float(np.exp(budget)), at, *map(np.array, columns), True))
+    return found
+
+
+def _interpolate(x: np.ndarray, y: np.ndarray, at: float) -> float:
+    """The parabola through the three nearest points (the line through two), at `at`."""
+    near = np.argsort(np.abs(x - at), kind="stable")[:3]
+    return float(np.polyval(np.polyfit(x[near] - at, y[near], len(near) - 1), 0.0))
+
+
+def _budgets_to_interpolate(spans: list[np.ndarray]) -> np.ndarray:
+    """At most five log budgets, evenly spaced over where at least three sizes have runs around them."""
+
+    def covered(budget: float) -> bool:
+        return sum(_spans(span, budget) for span in spans) >= MIN_SIZES
+
+    ends = [end for span in spans for end in (span[0], span[-1]) if covered(end)]
+    if not ends:
+        return np.array([])
+    grid = np.unique(np.linspace(min(ends), max(ends), _INTERPOLATED))
+    return np.array([budget for budget in grid if covered(budget)])
+
+
+def _spans(log_flops: np.ndarray, budget: float) -> bool:
+    return bool(log_flops[0] - 1e-9 <= budget <= log_flops[-1] + 1e-9)

@@ -1,0 +1,109 @@
+"""Minima of loss against size at one compute, for many drawn losses at once: parabola and Akima spline.
+
+Sizes and losses are logarithms throughout, as in Hoffmann et al. 2022 (section 3.2) and Porian et al. 2024
+(arXiv 2406.19146; their code interpolates log loss over log N by Akima's spline).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.interpolate import Akima1DInterpolator
+
+_ENOUGH_REPEATS = 5  # deviations of repeated runs from their mean that make an estimate of noise
+_ENOUGH_DIFFERENCES = 4
+
+
+def parabola_minima(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Minima of least-squares parabolas.
+
+    Args:
+      x: log sizes, [points].
+      y: log losses, [points, draws].
+
+    Returns:
+      (log size of each minimum [draws], NaN where the parabola opens downwards or its minimum lies
+      outside the sizes; coefficients [3, draws], highest power first).
+    """
+    centre = x.mean()
+    a, b, c = np.polyfit(x - centre, y, 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        best = centre - b / (2 * a)
+    best = np.where((a > 0) & (best > x.min()) & (best < x.max()), best, np.nan)
+    return best, np.stack([a, b - 2 * a * centre, c - b * centre + a * centre**2])
+
+
+def akima_minima(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest points of Akima's splines through the points, exact: roots of each cubic's derivative.
+
+    Args:
+      x: log sizes, ascending and all different, [points].
+      y: log losses, [points, draws].
+
+    Returns:
+      (log size of each minimum [draws], NaN where it is the smallest or largest size; log loss there).
+    """
+    cubic, square, linear, constant = Akima1DInterpolator(x, y).c  # [intervals, draws] each, in x - left end
+    widths = np.diff(x)[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        half = -square - np.where(square >= 0, 1.0, -1.0) * np.sqrt(square**2 - 3 * cubic * linear)
+        roots = np.stack([half / (3 * cubic), linear / half])
+    at = np.where((roots > 0) & (roots < widths), roots, 0.0)  # else the interval's left end
+    values = ((cubic * at + square) * at + linear) * at + constant
+    draws = y.shape[1]
+    places = np.concatenate([(x[:-1, None] + at).reshape(-1, draws), np.full((1, draws), x[-1])])
+    values = np.concatenate([values.reshape(-1, draws), y[-1:]])
+    lowest = values.argmin(axis=0)
+    best, loss = (np.take_along_axis(v, lowest[None], axis=0)[0] for v in (places, values))
+    return np.where((best > x[0]) & (best < x[-1]), best, np.nan), loss
+
+
+def cubic_minimum(x: np.ndarray, y: np.ndarray) -> float:
+    """The local minimum of the least-squares cubic, [points] each; NaN where there is none in the sizes."""
+    if len(np.unique(x)) < 4:
+        return np.nan
+    centre, width = x.mean(), np.ptp(x) / 2
+    cubic, square, linear, _ = np.polyfit((x - centre) / width, y, 3)
+    inside = square**2 - 3 * cubic * linear
+    if inside <= 0:
+        return np.nan
+    # The root at which the second derivative, 6 cubic t + 2 square, is positive.
+    root = np.sqrt(inside)
+    at = -linear / (square + root) if square > 0 else (root - square) / (3 * cubic)
+    return float(centre + width * at) if abs(at) < 1 else np.nan
+
+
+def merge_repeats(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(different log sizes ascending, the mean log loss of each, how many points each has)."""
+    sizes, member, count = np.unique(x, return_inverse=True, return_counts=True)
+    return sizes, np.bincount(member, weights=y) / count, count
+
+
+def estimate_noise(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Standard deviation of the noise in log losses, from the curves themselves.
+
+    From repeated sizes where there are enough; else from what is left of four neighbouring sizes' losses
+    beside a parabola (their third difference, scaled to the noise's own deviation): the median of its
+    absolute values over 0.6745, as for a normal distribution, so that the steep far ends of wide curves
+    do not count as noise.
+
+    Args:
+      curves: (log sizes, log losses) of each budget.
+
+    Returns:
+      NaN where no four sizes share a budget.
+    """
+    squares, freedom, differences = 0.0, 0, []
+    for x, y in curves:
+        sizes, means, count = merge_repeats(x, y)
+        squares += float(np.sum((y - means[np.searchsorted(sizes, x)]) ** 2))
+        freedom += len(y) - len(sizes)
+        for i in range(len(sizes) - 3):
+            here, weight = sizes[i : i + 4], count[i : i + 4] ** -0.5
+            # The vector orthogonal to every parabola at these four sizes.
+            free = np.linalg.svd(np.vander(here - here.mean(), 3).T)[2][-1]
+            differences.append(abs(free @ means[i : i + 4]) / np.linalg.norm(free * weight))
+    if freedom >= _ENOUGH_REPEATS:
+        return float(np.sqrt(squares / freedom))
+    if len(differences) < _ENOUGH_DIFFERENCES:
+        return np.nan
+    return float(np.median(differences) / 0.6745)
