@@ -184,7 +184,7 @@ class ComputeOptimal:
     def _fits(self, grid: Runs, warnings: list[str]) -> dict[str, Fit]:
         def fitted(law: str) -> Fit | ValueError:
             try:
-                return fit_law(law, grid, self.delta, self.starts, self.resamples, self.seed)
+                return fit_law(law, grid, "huber", self.delta, self.starts, self.resamples, self.seed)
             except ValueError as error:
                 return error
 

@@ -1,32 +1,42 @@
-"""Bootstrap over rows: every resample refitted to the same certificate as the fit itself."""
+"""Bootstrap over rows, or over groups of them: every resample refitted to the same certificate as the fit."""
 
 import numpy as np
 
 from genlab.scaling.derivatives import Table
 from genlab.scaling.law import Law
 from genlab.scaling.minimize import SAME_MINIMUM, Minima, follow
+from genlab.scaling.robust import Robust
 from genlab.scaling.starts import starting_points
 
 _ENTRIES_AT_ONCE = 4_000_000  # of a [resamples, rows] matrix of weights: 32 MB
 _FRESH_STARTS = 4
+_SURELY_THERE = 100  # a resample lacks all of k rows with probability e^-k
 
 
 def draw_resamples(
-    rng: np.random.Generator, table: Table, count: int, parameters: int
+    rng: np.random.Generator, table: Table, count: int, parameters: int, groups: np.ndarray | None = None
 ) -> tuple[np.ndarray, int]:
     """Draws rows with replacement: (how often each row was drawn [count, rows], number redrawn).
 
     A resample that could not be fitted (no more different rows than parameters, or a single value of
     some input) is drawn again, by the rule that refuses such a table in the first place.
+
+    Args:
+      groups: which group each row belongs to [rows], numbered from 0; whole groups are drawn then, as
+        many as there are (the pairs cluster bootstrap; Cameron, Gelbach and Miller 2008).
     """
     rows = len(table)
+    units = rows if groups is None else int(groups.max()) + 1
+    scarce = [values for values in table.log_inputs if _others_than_commonest(values) <= _SURELY_THERE]
     weights, redrawn = np.zeros((count, rows)), 0
     todo = np.arange(count)
     for _ in range(1000):
-        drawn = rng.multinomial(rows, np.full(rows, 1.0 / rows), size=len(todo))
+        drawn = rng.integers(0, units, size=(len(todo), units)) + units * np.arange(len(todo))[:, None]
+        drawn = np.bincount(drawn.ravel(), minlength=units * len(todo)).reshape(len(todo), units)
+        drawn = drawn if groups is None else drawn[:, groups]
         weights[todo] = drawn
-        bad = (drawn > 0).sum(axis=1) <= parameters
-        for values in table.log_inputs:
+        bad = np.count_nonzero(drawn, axis=1) <= parameters
+        for values in table.log_inputs if groups is not None else scarce:
             lowest = np.where(drawn > 0, values, np.inf).min(axis=1)
             bad |= lowest >= np.where(drawn > 0, values, -np.inf).max(axis=1)
         todo = todo[bad]
@@ -36,12 +46,34 @@ def draw_resamples(
     raise ValueError("a bootstrap finds no resample that could be fitted: too few different rows")
 
 
+def _others_than_commonest(values: np.ndarray) -> int:
+    """How many entries differ from the commonest value."""
+    return len(values) - int(np.unique(values, return_counts=True)[1].max())
+
+
 def bootstrap(
-    law: Law, table: Table, near: np.ndarray, resamples: int, delta: float, seed: int
+    law: Law,
+    table: Table,
+    near: np.ndarray,
+    resamples: int,
+    loss: Robust | float,
+    seed: int,
+    weights: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> tuple[Minima, int]:
     """Refits resamples of the rows, each from every point of `near`, and keeps the lowest minimum.
 
     Resamples that have not converged from there are followed from fresh starting points.
+
+    Args:
+      law: the functional form.
+      table: the rows.
+      near: coordinates of the minima on all rows, [points, P], the fit's own first.
+      resamples: how many.
+      loss: as for `follow`.
+      seed: of the resamples.
+      weights: of the rows in the fit, [rows]; a row counts by its weight as often as it was drawn.
+      groups: see `draw_resamples`.
 
     Returns:
       one minimum a resample, none left out, and how many resamples had to be drawn again.
@@ -51,24 +83,25 @@ def bootstrap(
     parts, redrawn = [], 0
     for begin in range(0, resamples, at_once):
         count = min(at_once, resamples - begin)
-        weights, again = draw_resamples(rng, table, count, len(law.parameters))
+        drawn, again = draw_resamples(rng, table, count, len(law.parameters) - len(law.fixed), groups)
+        drawn = drawn if weights is None else drawn * weights
         redrawn += again
         best = None
         for point in near:
             start = np.repeat(point[None], count, axis=0)
-            best = _better(best, follow(law, table, start, weights, delta, near=True))
-        parts.append(_retry(law, table, best, weights, delta, seed))
+            best = _better(best, follow(law, table, start, drawn, loss, near=True))
+        parts.append(_retry(law, table, best, drawn, loss, seed))
     return Minima.join(parts), redrawn
 
 
-def _retry(law, table, found: Minima, weights: np.ndarray, delta: float, seed: int) -> Minima:
+def _retry(law, table, found: Minima, weights: np.ndarray, loss: Robust | float, seed: int) -> Minima:
     """Follows the resamples that have not converged from fresh starting points, all at once."""
     failed = np.flatnonzero(~found.converged)
     if not len(failed):
         return found
     points = starting_points(law, table, _FRESH_STARTS, seed + 1)
     start = np.tile(points, (len(failed), 1))
-    again = follow(law, table, start, np.repeat(weights[failed], _FRESH_STARTS, axis=0), delta)
+    again = follow(law, table, start, np.repeat(weights[failed], _FRESH_STARTS, axis=0), loss)
     for k in range(_FRESH_STARTS):
         other = again.take(np.arange(k, len(start), _FRESH_STARTS))
         found = found.replaced(failed, _better(found.take(failed), other))

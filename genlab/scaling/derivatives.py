@@ -1,8 +1,8 @@
 """The objective of a fit and its derivatives, for many weightings of the rows at once.
 
-The objective is sum_n w_n Huber_delta(residual_n), where a residual is log predicted - log measured, or
-predicted - measured for a law whose `response_scale` is linear. JAX differentiates it twice and
-compiles it for a batch of problems of one shape.
+The objective is sum_n w_n rho(residual_n) with a loss rho of `genlab.scaling.robust`, where a residual is
+log predicted - log measured, or predicted - measured for a law whose `response_scale` is linear. JAX
+differentiates it twice and compiles it for a batch of problems of one shape.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genlab.scaling.law import Law, Positive
+from genlab.scaling.robust import Robust, compiled_terms
 
 _ROWS_PER_CALL = 8_192  # rows x problems of one compiled call: its temporaries stay in the L2 cache
 _MOST_PROBLEMS = 64  # of one call: as a bootstrap converges, calls are ever less full
@@ -43,8 +44,8 @@ class Local:
       value: [problems].
       gradient: [problems, P].
       hessian: [problems, P, P].
-      majoriser: [problems, P, P], sum_n w_n min(1, delta/|r_n|) J_n J_n^T: the Hessian of iteratively
-        reweighted least squares.
+      majoriser: [problems, P, P], sum_n w_n psi(r_n)/r_n J_n J_n^T: the Hessian of iteratively reweighted
+        least squares; for Huber's loss psi(r)/r is min(1, delta/|r|).
     """
 
     value: np.ndarray
@@ -68,16 +69,22 @@ class Derivatives:
     Calling it takes coordinates [problems, P] and weights [problems, rows].
     """
 
-    def __init__(self, law: Law, table: Table, delta: float):
+    def __init__(self, law: Law, table: Table, loss: Robust | float):
+        loss = Robust.of(loss)
         rows = _padded(len(table))
         fill = [0] * (rows - len(table))  # copies of row 0, with weight 0
         take = np.concatenate([np.arange(len(table)), np.array(fill, dtype=int)])
         self._padding = len(fill)
         self._batch = int(np.clip(_ROWS_PER_CALL // rows, 1, _MOST_PROBLEMS))
         self._compiled = _compiled(
-            law.formula, law.inputs, law.parameter_names, tuple(law.is_log.tolist()), law.response_scale
+            law.formula,
+            law.inputs,
+            law.parameter_names,
+            tuple(law.is_log.tolist()),
+            law.response_scale,
+            loss.name,
         )
-        self._delta = np.float64(delta)
+        self._delta = np.float64(loss.delta)
         with jax.enable_x64(True):
             self._inputs = jnp.asarray(table.log_inputs[:, take])
             self._response = jnp.asarray(table.response[take])
@@ -104,8 +111,9 @@ def _padded(rows: int) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(formula, inputs: tuple, parameters: tuple, is_log: tuple, response_scale: str):
+def _compiled(formula, inputs: tuple, parameters: tuple, is_log: tuple, response_scale: str, loss: str):
     """(objective, gradient, Hessian, majoriser) of a batch of problems, compiled."""
+    terms = compiled_terms(loss)
 
     def predict(coordinates, log_inputs):
         values = [
@@ -125,14 +133,11 @@ def _compiled(formula, inputs: tuple, parameters: tuple, is_log: tuple, response
             lambda direction: jax.jvp(lambda c: predict(c, log_inputs), (at,), (direction,)),
             out_axes=(None, 0),
         )(directions)
-        residual = predicted - response
-        slope = weights * jnp.clip(residual, -delta, delta)
-        value = jnp.sum(slope * (residual - 0.5 * jnp.clip(residual, -delta, delta)))
-        inside = jnp.where(jnp.abs(residual) < delta, weights, 0.0)
-        touching = weights * jnp.minimum(1.0, delta / jnp.maximum(jnp.abs(residual), 1e-300))
+        rho, psi, curvature, touching = terms(predicted - response, delta)
+        slope = weights * psi
         bend = jax.hessian(lambda c: jnp.sum(slope * predict(c, log_inputs)))(at)
-        hessian = (jacobian_PN * inside) @ jacobian_PN.T + bend
-        majoriser = (jacobian_PN * touching) @ jacobian_PN.T
-        return value, jacobian_PN @ slope, hessian, majoriser
+        hessian = (jacobian_PN * (weights * curvature)) @ jacobian_PN.T + bend
+        majoriser = (jacobian_PN * (weights * touching)) @ jacobian_PN.T
+        return jnp.sum(weights * rho), jacobian_PN @ slope, hessian, majoriser
 
     return jax.jit(jax.vmap(one, in_axes=(0, 0, None, None, None)))

@@ -20,16 +20,22 @@ class Fit:
     Attributes:
       law: the functional form.
       parameters: name -> value at the minimum, full precision.
-      objective: the sum over rows of the Huber loss of the log residuals at the minimum.
-      delta: the Huber loss's threshold.
+      objective: the sum over rows of weight times the loss of the residual at the minimum.
+      delta: the loss's threshold, on log residuals or in the unit of a linear response.
       samples: parameter vectors of the bootstrap refits, [resamples, P]; [0, P] without a bootstrap.
-      residuals: log(measured / predicted) of the rows used, [rows].
+      residuals: log(measured / predicted) of the rows used, or measured - predicted for a law whose
+        `response_scale` is linear, [rows].
       rows_used: identities of the rows that were fitted (see `Runs.names`).
       rows_left_out: the rows that were not, with the reason.
       certificate: what shows that this is the minimum: see `genlab.scaling.fitting`.
       warnings: why this fit should not be trusted blindly, in words.
       ranges: the smallest and largest value of each input (and of flops) among the rows used.
       cost: what a run costs, for allocations.
+      loss: name of the loss of the residuals, see `genlab.scaling.robust`.
+      weights: of the rows used, with mean 1, [rows]; None where all count the same.
+      groups: columns whose values make the groups that the bootstrap resampled; "" for single rows.
+      profile_95: parameter -> 95 % profile-likelihood interval, where asked for
+        (`genlab.scaling.profile`).
     """
 
     law: Law
@@ -44,6 +50,10 @@ class Fit:
     warnings: list[str]
     ranges: dict[str, tuple[float, float]]
     cost: Cost = dataclasses.field(default_factory=Cost)
+    loss: str = "huber"
+    weights: np.ndarray | None = None
+    groups: str = ""
+    profile_95: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
     @property
     def values(self) -> np.ndarray:
@@ -52,8 +62,11 @@ class Fit:
 
     @property
     def residual_scatter(self) -> float:
-        """Standard deviation of the log residuals, corrected for the number of parameters."""
-        freedom = max(len(self.residuals) - len(self.law.parameters), 1)
+        """Standard deviation of the residuals, corrected for the number of free parameters.
+
+        All rows count the same here, whatever their weights: it is how a run of this table scatters.
+        """
+        freedom = max(len(self.residuals) - len(self.law.parameters) + len(self.law.fixed), 1)
         return float(np.sqrt(np.sum(self.residuals**2) / freedom))
 
     @property
@@ -87,9 +100,11 @@ class Fit:
         """Interval for a new run's measured response: bootstrap and residual scatter together.
 
         Each refit's prediction is moved by residuals drawn from the fit's own, scaled to a standard
-        deviation of `scatter`, by default `residual_scatter`.
+        deviation of `scatter`, by default `residual_scatter`. The noise multiplies the response, or is
+        added to one whose scale is linear.
         """
-        predicted = np.log(self.law.predict(self.samples, **inputs))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            predicted = self.law.respond(self.law.predict(self.samples, **inputs))
         size = np.sqrt(np.mean(self.residuals**2))
         scatter = self.residual_scatter if scatter is None else scatter
         shape = (_DRAWS, *predicted.shape)
@@ -97,7 +112,7 @@ class Fit:
             scatter / size if size > 0 else 0.0
         )
         low, high = _percentiles((predicted + noise).reshape(-1, *predicted.shape[1:]), level)
-        return np.exp(low), np.exp(high)
+        return (np.exp(low), np.exp(high)) if self.law.response_scale == "log" else (low, high)
 
     def allocate(self, flops) -> tuple[np.ndarray, np.ndarray]:
         """(N_opt, D_opt): the size and tokens of least loss at training compute `flops`.
@@ -134,9 +149,12 @@ class Fit:
             "formula": self.law.text,
             "citation": self.law.citation,
             "parameters": dict(self.parameters),
+            "fixed": self.law.fixed,
             "objective": self.objective,
+            "loss": self.loss,
             "delta": self.delta,
             "interval_95": {name: list(ends) for name, ends in self.intervals.items()},
+            "profile_95": {name: list(ends) for name, ends in self.profile_95.items()},
             "residual_scatter": self.residual_scatter,
             "cost": dataclasses.asdict(self.cost),
             "ranges": {name: list(ends) for name, ends in self.ranges.items()},
@@ -144,6 +162,8 @@ class Fit:
             "rows_left_out": [row._asdict() for row in self.rows_left_out],
             "certificate": self.certificate,
             "warnings": list(self.warnings),
+            "groups": self.groups,
+            "weights": None if self.weights is None else self.weights.tolist(),
             "residuals": self.residuals.tolist(),
             "samples": dict(zip(self.law.parameter_names, self.samples.T.tolist(), strict=True)),
         }
@@ -151,7 +171,8 @@ class Fit:
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> "Fit":
         """The fit that `to_json` wrote."""
-        law = get_law(saved["law"])
+        law = get_law(saved["law"]).fix(**saved.get("fixed", {}))
+        weights = saved.get("weights")
         return cls(
             law=law,
             parameters=saved["parameters"],
@@ -165,6 +186,10 @@ class Fit:
             warnings=saved["warnings"],
             ranges={name: tuple(ends) for name, ends in saved["ranges"].items()},
             cost=Cost(**saved["cost"]),
+            loss=saved.get("loss", "huber"),
+            weights=None if weights is None else np.asarray(weights, dtype=np.float64),
+            groups=saved.get("groups", ""),
+            profile_95={name: tuple(ends) for name, ends in saved.get("profile_95", {}).items()},
         )
 
 

@@ -2,21 +2,26 @@
 
 The objective is the sum over rows of Huber_delta(log predicted - log measured), delta 1e-3, as Hoffmann
 et al. 2022 (section 3.3) define it and Besiroglu et al. 2024 (arXiv 2404.10102) found it needs to be
-minimised. The certificate of a fit holds:
+minimised. Other losses go by name (`genlab.scaling.robust`); rows may have weights, of which only ratios
+matter, so the sum and the mean over rows give the same fit. For a law whose `response_scale` is linear
+(an accuracy), the residual is predicted - measured and delta is in the unit of the response.
+
+The certificate of a fit holds:
 
   converged               a full Newton step would lower the objective by less than 1e-13 of itself
   gradient_norm           largest entry of the gradient, in the logarithms of the log parameters
   newton_decrement        by how much a Newton step would lower the objective
-  condition_number        of the Hessian there
+  condition_number        of the Hessian there, over parameters that are free and at no bound
   starts                  how many starting points were followed to the end
   share_of_starts         the share that reached this minimum, to 1e-6 of the objective
-  at_bound                parameters that ended at a bound
+  at_bound                parameters that ended at a bound (those that were fixed do not count)
   distance_from_start     how far the winning start moved, in those coordinates
   resamples               of the bootstrap; none is dropped
   resamples_converged     by the same criterion
   resamples_redrawn       drawn again because they had no more different rows than parameters
 """
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -28,11 +33,14 @@ from genlab.scaling.diagnostics import fit_warnings
 from genlab.scaling.fitted import Fit
 from genlab.scaling.law import Law
 from genlab.scaling.laws import get_law
-from genlab.scaling.minimize import SAME_MINIMUM, Minima, follow, polish
+from genlab.scaling.minimize import SAME_MINIMUM, Minima, follow, free_parameters, polish
+from genlab.scaling.robust import Robust
 from genlab.scaling.runs import Runs
 from genlab.scaling.starts import starting_points
+from genlab.scaling.weighting import FEW_GROUPS, row_groups, row_weights
 
 HUBER_DELTA = 1e-3
+_WEIGHT = "weight in the fit"
 _ENOUGH_ROWS = 2_000
 _DISTINCT = 8  # minima on some of the rows that are followed on all of them
 
@@ -40,48 +48,57 @@ _DISTINCT = 8  # minima on some of the rows that are followed on all of them
 def fit_law(
     law: str | Law,
     runs: Runs,
+    loss: str = "huber",
     delta: float = HUBER_DELTA,
     starts: int = 64,
     resamples: int = 1000,
     seed: int = 0,
     cost: Cost | None = None,
+    weights: np.ndarray | str | None = None,
+    groups: str = "",
 ) -> Fit:
     """Fits a law to every run of a table.
 
     Args:
-      law: a law or its name.
+      law: a law or its name; `law.fix(E=1.69)` holds parameters.
       runs: the table; take the runs that should be fitted first (`runs.grid`, `runs.where(...)`).
-      delta: Huber threshold on the log residual.
+      loss: of the residuals, one of `genlab.scaling.robust.LOSSES`.
+      delta: its threshold: on log residuals, or in the unit of the response where the law's
+        `response_scale` is linear.
       starts: starting points, all of them followed to a minimum.
       resamples: bootstrap resamples of the rows, all of them refitted; 0 for none.
       seed: of the starting points and resamples.
       cost: what a run costs, for allocations; by default what the table's FLOPs say.
+      weights: of the rows: [rows of `runs`], a column or an expression such as "1/std**2". Scaled to mean 1.
+      groups: columns whose values make the groups that are resampled as wholes: "seed", "name,seed".
 
     Raises:
-      ValueError: no such law, a missing column, fewer rows than parameters (one more is needed), one
-        single value of an input or of the loss, or no start that led anywhere.
+      ValueError: no such law, loss or column, weights that are not positive, fewer than three groups, fewer
+        rows than free parameters (one more is needed), one single value of an input or of the response,
+        or no start that led anywhere.
     """
-    law = get_law(law)
-    runs = usable_rows(law, runs)
+    law, robust = get_law(law), Robust(loss, delta)
+    runs, row_weight = weighted_rows(law, runs, weights)
+    members = row_groups(runs, groups)
     table = table_of(law, runs)
     check_identifiable(law, runs)
-    every_row = np.ones((1, len(table)))
-    points = starting_points(law, _some_rows(table, seed), starts, seed)
-    found = _follow_starts(law, table, points, delta, seed)
+    all_rows = np.ones((1, len(table))) if row_weight is None else row_weight[None]
+    points = starting_points(law, table.take(_some_rows(len(table), seed)), starts, seed)
+    found = _follow_starts(law, table, points, all_rows[0], robust, seed)
     if not np.isfinite(found.objective).any():
-        raise ValueError(f"{law.name} cannot be fitted to {runs.source}: no start gave a finite loss")
+        raise ValueError(f"{law.name} cannot be fitted to {runs.source}: no start gave a finite {law.response}")
     best = int(np.nanargmin(found.objective))
-    minimum = polish(law, table, found.take(best), every_row, delta)
+    minimum = polish(law, table, found.take(best), all_rows, robust)
     certificate = _certificate(law, found, minimum, points[best])
     samples = np.zeros((0, len(law.parameters)))
     if resamples:
-        others = _other_minima(found, best)
-        refits, redrawn = bootstrap(law, table, np.vstack([minimum.coordinates, others]), resamples, delta, seed)
-        samples = law.values(refits.coordinates)
+        near = np.vstack([minimum.coordinates, _other_minima(found, best)])
+        refits, redrawn = bootstrap(law, table, near, resamples, robust, seed, row_weight, members)
+        samples = exact_values(law, refits.coordinates)
         certificate["resamples"] = resamples
         certificate["resamples_redrawn"] = redrawn
         certificate["resamples_converged"] = int(refits.converged.sum())
-    values = law.values(minimum.coordinates[0])
+    values = exact_values(law, minimum.coordinates[0])
     predicted = law.predict(values, **{name: runs.column(name) for name in law.inputs})
     fit = Fit(
         law=law,
@@ -93,12 +110,40 @@ def fit_law(
         rows_used=runs.names,
         rows_left_out=list(runs.left_out),
         certificate=certificate,
-        warnings=[],
+        warnings=_few_groups(groups, members) if resamples else [],
         ranges=_ranges(law, runs),
         cost=cost or (Cost.of(runs) if {"params", "tokens"} <= set(law.inputs) else Cost()),
+        loss=loss,
+        weights=row_weight,
+        groups=groups,
     )
     fit.warnings.extend(fit_warnings(fit, runs))
     return fit
+
+
+def weighted_rows(
+    law: Law, runs: Runs, weights: np.ndarray | str | None
+) -> tuple[Runs, np.ndarray | None]:
+    """The rows that can be fitted and their weights (None: all the same); errors as for `fit_law`."""
+    if weights is not None and not isinstance(weights, str):
+        weights = np.asarray(weights, dtype=np.float64)
+        if weights.shape != (len(runs),):
+            raise ValueError(f"weights have the shape {weights.shape}, not one for each of {len(runs)} rows")
+        marked = dataclasses.replace(runs, frame=runs.frame.assign(**{_WEIGHT: weights}))
+        usable = usable_rows(law, marked)
+        weights = usable.frame[_WEIGHT].to_numpy()
+        usable = dataclasses.replace(usable, frame=usable.frame.drop(columns=_WEIGHT))
+    else:
+        usable = usable_rows(law, runs)
+    return usable, row_weights(usable, weights)
+
+
+def exact_values(law: Law, coordinates: np.ndarray) -> np.ndarray:
+    """Parameter values [..., P]; fixed ones exactly as given, not by way of their logarithm."""
+    values = law.values(coordinates)
+    for name, value in law.fixed.items():
+        values[..., law.parameter_names.index(name)] = value
+    return values
 
 
 def usable_rows(law: Law, runs: Runs) -> Runs:
@@ -122,10 +167,11 @@ def check_identifiable(law: Law, runs: Runs) -> None:
     Raises:
       ValueError: as for `fit_law`.
     """
-    count = len(law.parameters)
+    count = int(free_parameters(law).sum())
     if len(runs) <= count:
+        free = " to fit" if law.fixed else ""
         raise ValueError(
-            f"{law.name} has {count} parameters and {runs.source} only {len(runs)} usable rows; "
+            f"{law.name} has {count} parameters{free} and {runs.source} only {len(runs)} usable rows; "
             f"at least {count + 1} are needed"
         )
     for name in (*law.inputs, law.response):
@@ -137,27 +183,29 @@ def check_identifiable(law: Law, runs: Runs) -> None:
             )
 
 
-def _some_rows(table: Table, seed: int) -> Table:
+def _some_rows(count: int, seed: int) -> np.ndarray:
     """At most 2,000 rows, drawn at random: enough to find out where the minima are."""
-    if len(table) <= 2 * _ENOUGH_ROWS:
-        return table
-    return table.take(np.random.default_rng([seed, 2]).permutation(len(table))[:_ENOUGH_ROWS])
+    if count <= 2 * _ENOUGH_ROWS:
+        return np.arange(count)
+    return np.random.default_rng([seed, 2]).permutation(count)[:_ENOUGH_ROWS]
 
 
-def _follow_starts(law: Law, table: Table, points: np.ndarray, delta: float, seed: int) -> Minima:
+def _follow_starts(
+    law: Law, table: Table, points: np.ndarray, weights: np.ndarray, loss: Robust, seed: int
+) -> Minima:
     """Follows every start; in a large table, on some of its rows first, and then each distinct minimum.
 
     100,000 rows took 54 s of one core otherwise, 2 s this way.
     """
-    some = _some_rows(table, seed)
-    found = follow(law, some, points, np.ones((len(points), len(some))), delta)
-    if some is table:
+    rows = _some_rows(len(table), seed)
+    found = follow(law, table.take(rows), points, np.repeat(weights[None, rows], len(points), 0), loss)
+    if len(rows) == len(table):
         return found
     objective = np.where(np.isfinite(found.objective), found.objective, np.inf)
     levels = np.round(np.log(np.maximum(objective, 1e-300)), 6)
     _, first, member = np.unique(levels, return_index=True, return_inverse=True)
     ends = found.take(first[:_DISTINCT]).coordinates
-    ends = follow(law, table, ends, np.ones((len(ends), len(table))), delta, near=True)
+    ends = follow(law, table, ends, np.repeat(weights[None], len(ends), 0), loss, near=True)
     # A start counts as having gone where its minimum on some rows led.
     return ends.take(np.minimum(member, len(ends.objective) - 1))
 
@@ -181,11 +229,9 @@ def _certificate(law: Law, found: Minima, minimum: Minima, origin: np.ndarray) -
     at, lowest = minimum.coordinates[0], float(minimum.objective[0])
     gradient, hessian = minimum.gradient[0], minimum.hessian[0]
     lower, upper = law.bounds
-    at_bound = [
-        name for name, low, high in zip(law.parameter_names, at <= lower, at >= upper, strict=True)
-        if low or high
-    ]  # fmt: skip
-    free = ~((at <= lower) | (at >= upper))
+    ends = (at <= lower) | (at >= upper)
+    free = ~ends
+    may_move = free_parameters(law)
     eigenvalues = np.linalg.eigvalsh(hessian[np.ix_(free, free)]) if free.any() else np.ones(1)
     curvature = np.maximum(np.abs(eigenvalues), 1e-300)
     step = np.linalg.lstsq(hessian[np.ix_(free, free)], gradient[free], rcond=None)[0]
@@ -197,12 +243,19 @@ def _certificate(law: Law, found: Minima, minimum: Minima, origin: np.ndarray) -
         "condition_number": float(curvature.max() / curvature.min()),
         "starts": len(found.objective),
         "share_of_starts": float(np.mean(reached)),
-        "at_bound": at_bound,
+        "at_bound": [law.parameter_names[k] for k in np.flatnonzero(ends & may_move)],
         "distance_from_start": float(np.linalg.norm(at - origin)),
         "resamples": 0,
         "resamples_converged": 0,
         "resamples_redrawn": 0,
     }
+
+
+def _few_groups(groups: str, members: np.ndarray | None) -> list[str]:
+    count = FEW_GROUPS if members is None else int(members.max()) + 1
+    if count >= FEW_GROUPS:
+        return []
+    return [f"only {count} groups of {groups}: intervals from so few resampled groups are too narrow"]
 
 
 def _ranges(law: Law, runs: Runs) -> dict[str, tuple[float, float]]:

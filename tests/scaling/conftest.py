@@ -28,7 +28,7 @@ def table_of(name, noise=0.0, seed=0, sizes=8, data=6):
 @pytest.fixture(scope="session")
 def synthetic():
     """synthetic(law, noise=0.0, seed=0, sizes=8, data=6) -> Runs."""
-    return lambda *args, **settings: read_runs(table_of(*args, **settings))
+    return lambda *args, **settings: read_runs(table_of(*args, **settings), embeddings="included")
 
 
 @pytest.fixture(scope="session")

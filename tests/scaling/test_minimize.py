@@ -10,7 +10,7 @@ from genlab.scaling.fitting import table_of
 from genlab.scaling.laws import get_law
 from genlab.scaling.minimize import bounded_step, follow, minimize, polish
 from genlab.scaling.runs import Runs
-from genlab.scaling.starts import _nonnegative_least_squares, starting_points
+from genlab.scaling.starts import _least_squares, starting_points
 
 LAWS = ("chinchilla", "kaplan")
 
@@ -20,7 +20,7 @@ def test_least_squares_minimum_is_scipys(name, synthetic):
     law = get_law(name)
     table = table_of(law, synthetic(name, noise=0.01, seed=1))
     points = starting_points(law, table, 8, seed=0)
-    found = minimize(law, table, points, np.ones((8, len(table))), delta=1e6)
+    found = minimize(law, table, points, np.ones((8, len(table))), loss=1e6)
     assert found.converged.all()
     np.testing.assert_allclose(found.objective, found.objective.min(), rtol=1e-9)
     inputs = dict(zip(law.inputs, np.exp(table.log_inputs), strict=True))
@@ -39,7 +39,7 @@ def test_starts_from_afar_reach_one_minimum_of_the_narrow_objective(name, synthe
     law = get_law(name)
     table = table_of(law, synthetic(name, noise=0.01, seed=1))
     ones = np.ones((16, len(table)))
-    found = follow(law, table, starting_points(law, table, 16, seed=0), ones, delta=1e-3)
+    found = follow(law, table, starting_points(law, table, 16, seed=0), ones, loss=1e-3)
     assert found.converged.all()
     lowest = found.objective.min()
     assert np.mean(found.objective <= lowest * (1 + 1e-6)) >= 0.9
@@ -119,5 +119,8 @@ def test_nonnegative_least_squares_against_scipy():
 
     rng = np.random.default_rng(0)
     designs = rng.standard_normal((20, 12, 3)) + 0.3
-    for design, found in zip(designs, _nonnegative_least_squares(designs), strict=True):
+    ones = np.ones((20, 12))
+    for design, found in zip(designs, _least_squares(designs, ones, np.zeros(3, bool)), strict=True):
         np.testing.assert_allclose(found, nnls(design, np.ones(12))[0], atol=1e-9)
+    for design, found in zip(designs, _least_squares(designs, ones, np.ones(3, bool)), strict=True):
+        np.testing.assert_allclose(found, np.linalg.lstsq(design, np.ones(12))[0], atol=1e-9)
