@@ -4,12 +4,11 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from scipy.interpolate import Akima1DInterpolator
 
 from genlab.scaling.budgets import Budget
 from genlab.scaling.cost import Cost
 from genlab.scaling.fitted import Fit
-from genlab.scaling.valleys import akima_minima, cubic_minimum, merge_repeats, parabola_minima
+from genlab.scaling.valleys import akima_minima, akima_spline, cubic_minimum, merge_repeats, parabola_minima
 
 LEAST_STD = 0.33  # of the mean spacing of log sizes: `min_std_factor` in Porian et al.'s published code
 _DIGITS = 6  # of a drawn log size in fit.json
@@ -68,7 +67,7 @@ class IsoFlop:
         if self.method == "parabola":
             return np.exp(np.polyval(self.coefficients, at))
         x, y, _ = merge_repeats(np.log(self.params), np.log(self.loss))
-        return np.exp(Akima1DInterpolator(x, y)(np.clip(at, x[0], x[-1])))
+        return np.exp(akima_spline(x, y)(np.clip(at, x[0], x[-1])))
 
     def to_json(self) -> dict[str, Any]:
         """The fields, as JSON."""

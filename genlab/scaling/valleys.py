@@ -7,7 +7,6 @@ Sizes and losses are logarithms throughout, as in Hoffmann et al. 2022 (section 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.interpolate import Akima1DInterpolator
 
 _ENOUGH_REPEATS = 5  # deviations of repeated runs from their mean that make an estimate of noise
 _ENOUGH_DIFFERENCES = 4
@@ -32,6 +31,18 @@ def parabola_minima(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return best, np.stack([a, b - 2 * a * centre, c - b * centre + a * centre**2])
 
 
+def akima_spline(x: np.ndarray, y: np.ndarray):
+    """Akima's spline through points, `scipy.interpolate.Akima1DInterpolator` (Akima 1970, J. ACM 17).
+
+    Args:
+      x: ascending and all different, [points].
+      y: [points, ...].
+    """
+    from scipy.interpolate import Akima1DInterpolator  # 0.3 s: only where it is asked for
+
+    return Akima1DInterpolator(x, y)
+
+
 def akima_minima(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lowest points of Akima's splines through the points, exact: roots of each cubic's derivative.
 
@@ -42,7 +53,7 @@ def akima_minima(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       (log size of each minimum [draws], NaN where it is the smallest or largest size; log loss there).
     """
-    cubic, square, linear, constant = Akima1DInterpolator(x, y).c  # [intervals, draws] each, in x - left end
+    cubic, square, linear, constant = akima_spline(x, y).c  # [intervals, draws] each, in x - left end
     widths = np.diff(x)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         half = -square - np.where(square >= 0, 1.0, -1.0) * np.sqrt(square**2 - 3 * cubic * linear)
