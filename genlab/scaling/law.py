@@ -235,8 +235,8 @@ class Law:
 
     @property
     def allocates(self) -> bool:
-        """Whether it is a law of params and tokens alone: a compute then has a best size."""
-        return set(self.inputs) == {"params", "tokens"}
+        """Whether it is the loss as a law of params and tokens alone: a compute then has a best size."""
+        return set(self.inputs) == {"params", "tokens"} and self.response == "loss"
 
     def allocate(self, values: np.ndarray, flops, cost: Cost, **given: float) -> tuple[np.ndarray, np.ndarray]:
         """The numbers of parameters and tokens with the least loss at a training compute.

@@ -6,10 +6,32 @@ import pytest
 
 from genlab.scaling import get_law, read_runs
 
-TRUTH = {
+
+class Truth(dict):
+    """Law name -> parameters; those of the paper where none are given here."""
+
+    def __missing__(self, name):
+        return get_law(name).published
+
+
+TRUTH = Truth({
     "chinchilla": {"A": 480.0, "B": 2100.0, "E": 1.8, "alpha": 0.35, "beta": 0.37},
     "kaplan": {"N_c": 8.8e13, "D_c": 5.4e13, "alpha_N": 0.076, "alpha_D": 0.103},
     "busbridge": {"A": 2300.0, "B": 1e4, "E": 1.75, "alpha": 0.42, "beta": 0.43, "gamma": 0.77},
+    "accuracy_of_loss": {"chance": 0.25, "ceiling": 0.95, "k": 3.0, "L_0": 2.9},
+    "accuracy_of_flops": {"chance": 0.25, "ceiling": 0.95, "k": 0.6, "log_C_0": 47.0},
+})  # fmt: skip
+
+# What tables of real runs span, in each column that some law reads.
+RANGES = {
+    "params": (1e7, 1e11),
+    "tokens": (1e9, 1e12),
+    "unique_tokens": (1e8, 1e11),
+    "flops": (1e18, 1e23),
+    "flops_min": (1e18, 1e23),
+    "steps_min": (1e3, 1e6),
+    "loss": (2.0, 4.0),
+    "x": (1e6, 1e10),
 }
 
 
@@ -35,6 +57,17 @@ def synthetic():
 def truth():
     """Law name -> the parameters behind `synthetic`."""
     return TRUTH
+
+
+@pytest.fixture(scope="session")
+def points():
+    """points(law, count, seed=0) -> {input: [count]}, points spread over what real tables span."""
+
+    def draw(law, count, seed=0):
+        rng = np.random.default_rng(seed)
+        return {name: np.exp(rng.uniform(*np.log(RANGES[name]), count)) for name in law.inputs}
+
+    return draw
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,22 @@ To add a law, write a `Law` in the file of its kind and list it in `LAWS`.
 import difflib
 
 from genlab.scaling.law import Law
+from genlab.scaling.laws.accuracy import ACCURACY_OF_FLOPS, ACCURACY_OF_LOSS
+from genlab.scaling.laws.hyperparameters import HYPERPARAMETER_LAWS
 from genlab.scaling.laws.joint import BUSBRIDGE, CHINCHILLA, KAPLAN
+from genlab.scaling.laws.kaplan_set import KAPLAN_SET
+from genlab.scaling.laws.overtraining import ERROR_OF_LOSS, OVERTRAINING
+from genlab.scaling.laws.repeated import REPEATED
 
-LAWS: dict[str, Law] = {law.name: law for law in (CHINCHILLA, KAPLAN, BUSBRIDGE)}
+LAWS: dict[str, Law] = {
+    law.name: law
+    for law in (
+        *(CHINCHILLA, KAPLAN, BUSBRIDGE, OVERTRAINING, REPEATED),
+        *KAPLAN_SET,
+        *(ACCURACY_OF_LOSS, ACCURACY_OF_FLOPS, ERROR_OF_LOSS),
+        *HYPERPARAMETER_LAWS,
+    )
+}
 
 
 def get_law(law: str | Law) -> Law:
