@@ -13,6 +13,8 @@ import numpy as np
 from genlab.scaling.law import Law, Parameter, exp, log
 from genlab.scaling.laws.terms import FLOOR, coefficient, exponent
 
+_MOST_LOG_RATIO = 50.0  # exp(-R/R*) is 0 long before; without a cap derivatives would be infinity times 0
+
 
 def _maximum(a, b):
     """The larger of each pair, of NumPy or of JAX arrays."""
@@ -22,7 +24,7 @@ def _maximum(a, b):
 def _log_effective(log_amount, log_unique, half_life):
     """log(U (1 + R* (1 - exp(-R/R*)))) with R = amount/U - 1; without repetitions where amount < U."""
     log_ratio = _maximum(log_amount - log_unique, 0.0)
-    repetitions = exp(log_ratio) - 1.0
+    repetitions = exp(-_maximum(-log_ratio, -_MOST_LOG_RATIO)) - 1.0
     return log_amount - log_ratio + log(1.0 + half_life * (1.0 - exp(-repetitions / half_life)))
 
 
