@@ -26,6 +26,7 @@ from genlab.scaling.isoflop_curve import IsoFlop, isoflop_curve, with_bias
 from genlab.scaling.power_laws import PowerLaw, power_law
 from genlab.scaling.runs import Runs
 from genlab.scaling.valleys import estimate_noise
+from genlab.scaling.weighting import EXPRESSION_ERRORS
 
 METHODS = ("parabola", "akima")
 
@@ -143,7 +144,12 @@ def _noise_of(runs: Runs, noise: float | str) -> np.ndarray:
     """The standard deviation of each row's log loss, NaN for "auto"."""
     if noise == "auto":
         return np.full(len(runs), np.nan)
-    values = runs.frame.eval(noise, engine="python") if isinstance(noise, str) else noise
+    values = noise
+    if isinstance(noise, str):
+        try:
+            values = runs.frame.eval(noise, local_dict={}, global_dict={}, engine="python")
+        except EXPRESSION_ERRORS as error:
+            raise ValueError(f"cannot evaluate the noise {noise!r}: {str(error).splitlines()[0]}") from None
     values = np.broadcast_to(np.asarray(values, dtype=np.float64), (len(runs),))
     if not (np.isfinite(values) & (values > 0)).all():
         raise ValueError(f"noise {noise!r} must be positive: the deviation of a log loss, e.g. 0.002")

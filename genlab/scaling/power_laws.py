@@ -66,7 +66,7 @@ def power_law(flops, values, std=None, drawn=None, draws: int = 1000, seed: int 
       values: y, [points].
       std: standard deviation of each log y, [points].
       drawn: what y could as well have been, [draws, points]; by default normal draws of width `std`.
-      draws: how many of them.
+      draws: how many of them; 0 for none.
       seed: of the default draws.
 
     The draws' refits are spread by a further max(1, sqrt(chi^2 / (points - 2))) where the points scatter
@@ -84,7 +84,7 @@ def power_law(flops, values, std=None, drawn=None, draws: int = 1000, seed: int 
             raise ValueError(f"std must be {len(log_flops)} positive numbers, one for each point")
         weights = std**-2.0
     at = _line(log_flops, log_values[None], weights)[0]
-    if std is None and drawn is None:
+    if drawn is None and (std is None or not draws):
         return PowerLaw(*map(float, at))
     if drawn is None:
         noise = np.random.default_rng([seed, 3]).standard_normal((draws, len(std)))
