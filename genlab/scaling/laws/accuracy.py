@@ -4,18 +4,20 @@ Chance is known for a multiple-choice task (1 over the number of choices): hold 
 `get_law("accuracy_of_loss").fix(chance=0.25)`.
 """
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from genlab.scaling.law import Law, Parameter, exp
+from genlab.scaling.law import Law, Parameter
 
 _CHANCE = Parameter("chance", "accuracy of guessing, 0 to 1", (0.0, 0.5), (0.0, 1.0), "linear")
 _CEILING = Parameter("ceiling", "accuracy of an arbitrarily good model, 0 to 1", (0.3, 1.0), (0.0, 1.0), "linear")
 
 
 def _between(p, logit):
-    """chance + (ceiling - chance) sigmoid(logit), without overflow on either side."""
-    rising = 1.0 / (1.0 + exp(-logit))
-    return p.chance + (p.ceiling - p.chance) * rising
+    """chance + (ceiling - chance) sigmoid(logit); by tanh, whose derivatives overflow on neither side."""
+    tanh = jnp.tanh if isinstance(logit, jax.Array) else np.tanh
+    return p.chance + (p.ceiling - p.chance) * 0.5 * (1.0 + tanh(0.5 * logit))
 
 
 def _logit(p, accuracy):
