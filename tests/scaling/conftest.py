@@ -20,6 +20,9 @@ TRUTH = Truth({
     "busbridge": {"A": 2300.0, "B": 1e4, "E": 1.75, "alpha": 0.42, "beta": 0.43, "gamma": 0.77},
     "accuracy_of_loss": {"chance": 0.25, "ceiling": 0.95, "k": 3.0, "L_0": 2.9},
     "accuracy_of_flops": {"chance": 0.25, "ceiling": 0.95, "k": 0.6, "log_C_0": 47.0},
+    "power_shift": {"beta": 150.0, "gamma": 2e-9, "c": 0.35},
+    "saturating": {"E": 0.2, "L_0": 0.98, "d": 2e7, "alpha": 1.4, "c": 0.6},
+    "broken_2": {"E": 0.1, "b": 8.0, "c0": 0.1, "c1": 0.4, "d1": 2e7, "f1": 0.5, "c2": -0.3, "d2": 1e9, "f2": 0.3},
 })  # fmt: skip
 
 # What tables of real runs span, in each column that some law reads.
