@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from genlab.scaling.chance import chance_warnings
 from genlab.scaling.fitted import Fit
 from genlab.scaling.runs import FLOPS_PER_PARAM_TOKEN, Runs
 
@@ -17,7 +18,8 @@ _WORTH_OF_REPEATS = 4.0  # epochs up to which repeats are worth almost fresh dat
 
 def fit_warnings(fit: Fit, runs: Runs) -> list[str]:
     """Every warning about one fit, most basic first."""
-    return [*_solver_warnings(fit), *_parameter_warnings(fit), *table_warnings(fit.law.inputs, runs)]
+    of_table = table_warnings(fit.law.inputs, runs)
+    return [*chance_warnings(fit, runs), *_solver_warnings(fit), *_parameter_warnings(fit), *of_table]
 
 
 def table_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
