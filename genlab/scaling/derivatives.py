@@ -76,14 +76,7 @@ class Derivatives:
         take = np.concatenate([np.arange(len(table)), np.array(fill, dtype=int)])
         self._padding = len(fill)
         self._batch = int(np.clip(_ROWS_PER_CALL // rows, 1, _MOST_PROBLEMS))
-        self._compiled = _compiled(
-            law.formula,
-            law.inputs,
-            law.parameter_names,
-            tuple(law.is_log.tolist()),
-            law.response_scale,
-            loss.name,
-        )
+        self._compiled = _compiled(_predictor(law), loss.name)
         self._delta = np.float64(loss.delta)
         with jax.enable_x64(True):
             self._inputs = jnp.asarray(table.log_inputs[:, take])
@@ -110,32 +103,87 @@ def _padded(rows: int) -> int:
     return max(16, 1 << (rows - 1).bit_length()) if rows <= 1024 else -(-rows // 1024) * 1024
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class RowTerms:
+    """What each row contributes at one point, without its weight.
+
+    Attributes:
+      residual: [rows], predicted - measured in the law's scale.
+      jacobian: [rows, P], of the prediction.
+      gradient: [rows, P], of the loss of the residual.
+      hessian: [rows, P, P], of the loss of the residual.
+    """
+
+    residual: np.ndarray
+    jacobian: np.ndarray
+    gradient: np.ndarray
+    hessian: np.ndarray
+
+
+def row_terms(law: Law, table: Table, loss: Robust | float, at: np.ndarray) -> RowTerms:
+    """The contribution of every row to the derivatives of the objective at coordinates [P]."""
+    loss = Robust.of(loss)
+    compiled = _compiled_rows(_predictor(law), loss.name)
+    with jax.enable_x64(True):
+        found = compiled(at, jnp.asarray(table.log_inputs), jnp.asarray(table.response), np.float64(loss.delta))
+        return RowTerms(*(np.asarray(array) for array in found))
+
+
+def _predictor(law: Law) -> tuple:
+    """What of a law decides its compiled predictions: laws that differ in bounds alone share them."""
+    return law.formula, law.inputs, law.parameter_names, tuple(law.is_log.tolist()), law.response_scale
+
+
+def _predict(predictor: tuple, coordinates, log_inputs):
+    """The response in the law's scale, [rows], of JAX arrays."""
+    formula, inputs, parameters, is_log, response_scale = predictor
+    values = [
+        jnp.exp(coordinate) if logarithm else coordinate
+        for coordinate, logarithm in zip(coordinates, is_log, strict=True)
+    ]
+    p = SimpleNamespace(**dict(zip(parameters, values, strict=True)))
+    x = SimpleNamespace(**dict(zip(inputs, map(Positive, log_inputs), strict=True)))
+    predicted = formula(p, x)
+    if response_scale == "log":
+        predicted = jnp.log(predicted)
+    return jnp.broadcast_to(predicted, log_inputs.shape[1:])
+
+
 @functools.lru_cache(maxsize=64)
-def _compiled(formula, inputs: tuple, parameters: tuple, is_log: tuple, response_scale: str, loss: str):
+def _compiled_rows(predictor: tuple, loss: str):
+    """(residual, Jacobian, gradient, Hessian) of every row at one point, compiled."""
+    terms = compiled_terms(loss)
+
+    def rows(at, log_inputs, response, delta):
+        def one(c, x):
+            return _predict(predictor, c, x[:, None])[0]
+
+        each = (None, 1)
+        residual = jax.vmap(one, each)(at, log_inputs) - response
+        jacobian = jax.vmap(jax.jacfwd(one), each)(at, log_inputs)
+        bend = jax.vmap(jax.hessian(one), each)(at, log_inputs)
+        _, psi, curvature, _ = terms(residual, delta)
+        outer = jacobian[:, :, None] * jacobian[:, None, :]
+        hessian = curvature[:, None, None] * outer + psi[:, None, None] * bend
+        return residual, jacobian, psi[:, None] * jacobian, hessian
+
+    return jax.jit(rows)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(predictor: tuple, loss: str):
     """(objective, gradient, Hessian, majoriser) of a batch of problems, compiled."""
     terms = compiled_terms(loss)
 
-    def predict(coordinates, log_inputs):
-        values = [
-            jnp.exp(coordinate) if logarithm else coordinate
-            for coordinate, logarithm in zip(coordinates, is_log, strict=True)
-        ]
-        p = SimpleNamespace(**dict(zip(parameters, values, strict=True)))
-        x = SimpleNamespace(**dict(zip(inputs, map(Positive, log_inputs), strict=True)))
-        predicted = formula(p, x)
-        if response_scale == "log":
-            predicted = jnp.log(predicted)
-        return jnp.broadcast_to(predicted, log_inputs.shape[1:])
-
     def one(at, weights, log_inputs, response, delta):
-        directions = jnp.eye(len(is_log))
+        directions = jnp.eye(len(at))
         predicted, jacobian_PN = jax.vmap(
-            lambda direction: jax.jvp(lambda c: predict(c, log_inputs), (at,), (direction,)),
+            lambda direction: jax.jvp(lambda c: _predict(predictor, c, log_inputs), (at,), (direction,)),
             out_axes=(None, 0),
         )(directions)
         rho, psi, curvature, touching = terms(predicted - response, delta)
         slope = weights * psi
-        bend = jax.hessian(lambda c: jnp.sum(slope * predict(c, log_inputs)))(at)
+        bend = jax.hessian(lambda c: jnp.sum(slope * _predict(predictor, c, log_inputs)))(at)
         hessian = (jacobian_PN * (weights * curvature)) @ jacobian_PN.T + bend
         majoriser = (jacobian_PN * (weights * touching)) @ jacobian_PN.T
         return jnp.sum(weights * rho), jacobian_PN @ slope, hessian, majoriser

@@ -138,6 +138,21 @@ def weighted_rows(
     return usable, row_weights(usable, weights)
 
 
+def rows_of(fit: Fit, runs: Runs) -> Runs:
+    """The rows of a table that a fit used, in its order.
+
+    Raises:
+      ValueError: the table has other rows.
+    """
+    usable = usable_rows(fit.law, runs)
+    if usable.names != list(fit.rows_used):
+        raise ValueError(
+            f"{runs.source} is not what {fit.law.name} was fitted to: {len(usable)} usable rows, the fit has "
+            f"{len(fit.rows_used)}"
+        )
+    return usable
+
+
 def exact_values(law: Law, coordinates: np.ndarray) -> np.ndarray:
     """Parameter values [..., P]; fixed ones exactly as given, not by way of their logarithm."""
     values = law.values(coordinates)
