@@ -4,58 +4,123 @@
     python -m launch.fit --runs=TABLE.csv --law=chinchilla --columns=params=N,tokens=D,loss=loss \\
         --where="in_240 == 1" --budgets=1e21,3.8e25 --output=fits/chinchilla
 
-The table needs columns params, tokens and loss (name yours with --columns); flops are 6 N D where it has
-none. Runs whose column `role` is held_out, or those that --holdout selects, are forecast and never fitted.
-Prints one screen; with --output also writes fit.json (every number at full precision) and the figures.
-Exit codes: 0 done, 2 bad input.
+A law of one variable: --x names it, --response what the law predicts (the loss, unless you say otherwise);
+--by fits every group of rows for itself:
+
+    python -m launch.fit --runs=CURVES.csv --x="Seen Examples" --response=Loss --holdout="Training == 0" \\
+        --by=Domain,Task,Model --output=fits/curves
+
+Before a sweep is paid for, --simulate draws tables on its planned grid from a known law and says how well
+their fits tell the parameters, new runs and the best size:
+
+    python -m launch.fit --simulate=chinchilla --plan="params=1e8,3e8,1e9,3e9; tokens=2e9,1e10,5e10" \\
+        --noise=0.005 --predict="params=7e9; tokens=1.4e11" --budgets=1e22
+
+A table needs the columns that its law reads (name yours with --columns); flops are 6 N D where it has none.
+Runs whose column `role` is held_out, or those that --holdout selects, are forecast and never fitted. Prints
+one screen; with --output also writes fit.json (every number at full precision: docs/fit_json.md), the
+figures, and checklist.md, what reviewers ask. Exit codes: 0 done, 2 bad input.
 """
 
 import math
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from rich.console import Console
-from rich.table import Table
 
-from genlab.scaling import LAWS, Analysis, ComputeOptimal, Fit, Runs, optimal_exponent, read_runs
+from genlab.scaling import LAWS, Analysis, ComputeOptimal, Runs, get_law, read_runs
+from genlab.scaling.checklist import checklist_markdown
+from genlab.scaling.jsonfile import write_json
+from genlab.scaling.robust import LOSSES
+from genlab.scaling.simulate import simulate
 from launch import flags as command
+from launch import screen, simulation
 
-_RUNS = flags.DEFINE_string("runs", None, "CSV table, one row a run.", required=True)
+_RUNS = flags.DEFINE_string("runs", None, "CSV table, one row a run.")
 _LAW = flags.DEFINE_string(
-    "law", "auto", f"Law to fit: {', '.join(LAWS)}; several with commas in between, or auto for all. Of several "
-    "the one counts that foretells dearer runs best (rolling backtest).")
+    "law", "auto", f"Law to fit: {', '.join(LAWS)}; several with commas in between, or auto for all laws of params "
+    "and tokens (of x, with --x). Of several the one counts that foretells dearer runs best (rolling backtest).")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for fit.json and the figures; none are written without.")
 _COLUMNS = flags.DEFINE_string(
     "columns", "", "What the table calls its columns: params=N,tokens=D,loss=loss,flops=C.")
+_X = flags.DEFINE_string("x", "", "The column that is the variable of a law of one variable.")
+_RESPONSE = flags.DEFINE_string("response", "", "The column that the law predicts; by default its canonical one.")
+_EMBEDDINGS = flags.DEFINE_enum("embeddings", "", ["", "included", "excluded"], "Whether params counts embeddings.")
 _WHERE = flags.DEFINE_string("where", "", "Use only the rows for which this pandas expression holds.")
 _HOLDOUT = flags.DEFINE_string("holdout", "", "Forecast the rows for which this holds, fit the others.")
+_BY = flags.DEFINE_list("by", [], "Columns: every group of rows that agree in them is fitted for itself.")
+_CURVES = flags.DEFINE_string(
+    "curves", "", "CSV table of training curves, one row a point: name, params, tokens, loss (as --columns says); by "
+    "default the column curve of --runs.")
 _BUDGETS = flags.DEFINE_list("budgets", [], "Training FLOPs to state the compute-optimal run for: 1e21,3.8e25.")
 _RESAMPLES = flags.DEFINE_integer("resamples", 1000, "Bootstrap refits; 0 for no intervals.", lower_bound=0)
+_GROUPS = flags.DEFINE_string("groups", "", "Columns: the bootstrap resamples groups of rows that agree in them.")
+_PROFILE = flags.DEFINE_bool("profile", False, "Profile-likelihood intervals as well.")
 _STARTS = flags.DEFINE_integer("starts", 64, "Starting points, each followed to a minimum.", lower_bound=1)
-_DELTA = flags.DEFINE_float("delta", 1e-3, "Huber threshold on the log residual.", lower_bound=1e-9)
+_LOSS = flags.DEFINE_enum("loss", "huber", sorted(LOSSES), "What is summed over the residuals.")
+_DELTA = flags.DEFINE_float("delta", 1e-3, "Its threshold, on the log residual.", lower_bound=1e-9)
+_WEIGHTS = flags.DEFINE_string("weights", "", "Weights of the rows, a column or an expression: 1/std**2.")
+_FIX = flags.DEFINE_string("fix", "", "Parameters that are held instead of fitted: E=1.69,alpha=0.34.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of starting points and resamples.")
 _FIGURES = flags.DEFINE_bool("figures", True, "Draw figures into --output.")
+_SIMULATE = flags.DEFINE_string("simulate", "", "Fit tables drawn from this law on --plan instead of --runs.")
+_PLAN = flags.DEFINE_string("plan", "", "Planned runs: a CSV file, or every combination of params=1e6,1e7; tokens=...")
+_TRUTH = flags.DEFINE_string("truth", "", "Their law's parameters: NAME=NUMBER,... or an earlier fit.json; else the "
+                             "published ones.")  # fmt: skip
+_NOISE = flags.DEFINE_float("noise", 0.01, "Standard deviation of their log losses between seeds.")
+_SEEDS = flags.DEFINE_integer("seeds", 1, "Planned runs of each combination.", lower_bound=1)
+_TABLES = flags.DEFINE_integer("tables", 200, "Tables to draw.", lower_bound=2)
+_PREDICT = flags.DEFINE_string("predict", "", "Points to forecast from them, as --plan.")
 
 
 def main() -> int:
     """Fits, prints and writes."""
+    console = Console(width=None if Console().is_terminal else 120, highlight=False)
+    if bool(_SIMULATE.value) == bool(_RUNS.value):
+        raise ValueError("give either --runs=TABLE.csv, to fit it, or --simulate=LAW with --plan")
+    if _SIMULATE.value:
+        return _simulate(console)
+    laws = ("auto",) if _LAW.value == "auto" else tuple(_LAW.value.split(","))
     config = ComputeOptimal(
-        laws=tuple(LAWS) if _LAW.value == "auto" else tuple(_LAW.value.split(",")),
+        laws=laws,
         budgets=budgets(_BUDGETS.value),
+        robust=_LOSS.value,
         delta=_DELTA.value,
+        weights=_WEIGHTS.value,
+        groups=_GROUPS.value,
+        fixed=_FIX.value,
+        profile=_PROFILE.value,
         starts=_STARTS.value,
         resamples=_RESAMPLES.value,
         seed=_SEED.value,
     )
-    runs = read_runs(_RUNS.value, _COLUMNS.value, _WHERE.value)
-    fitted, held_out = runs.split(_HOLDOUT.value) if _HOLDOUT.value else (runs, None)
-    analysis = config.run(fitted, held_out)
-    console = Console(width=None if Console().is_terminal else 120, highlight=False)
-    show(analysis, fitted, console)
+    runs = read_table(laws)
+    curves = read_runs(_CURVES.value, _COLUMNS.value) if _CURVES.value else None
+    analysis = config.run(runs, curves)
+    screen.show(analysis, runs, console)
     if _OUTPUT.value:
         write(analysis, runs, Path(_OUTPUT.value), console)
     return 0
+
+
+def read_table(laws: tuple[str, ...]) -> Runs:
+    """The table of --runs with canonical columns, and the runs of --holdout marked as such.
+
+    Raises:
+      FileNotFoundError, ValueError: as for `read_runs`, or an expression that holds out no row or all.
+    """
+    named = [get_law(law) for law in laws if law != "auto"]
+    response = named[0].response if named else "loss"
+    if any(law.response != response for law in named):
+        raise ValueError("laws that predict different columns cannot be compared: " + ", ".join(
+            f"{law.name} predicts {law.response}" for law in named))  # fmt: skip
+    columns = [_COLUMNS.value]
+    columns += [f"x={_X.value}"] if _X.value else []
+    columns += [f"{response}={_RESPONSE.value}"] if _RESPONSE.value else []
+    inputs = [name for law in named for name in law.inputs] or (["x"] if _X.value else ["params", "tokens"])
+    needed = tuple(name for name in dict.fromkeys((*inputs, response)) if name != "flops")
+    runs = read_runs(_RUNS.value, ",".join(filter(None, columns)), _WHERE.value, needed, _EMBEDDINGS.value)
+    return runs.hold_out(_HOLDOUT.value) if _HOLDOUT.value else runs
 
 
 def budgets(texts: list[str]) -> tuple[float, ...]:
@@ -77,10 +142,11 @@ def budgets(texts: list[str]) -> tuple[float, ...]:
 
 
 def write(analysis: Analysis, runs: Runs, folder: Path, console: Console) -> None:
-    """Writes fit.json and the figures, and says where."""
+    """Writes fit.json, the checklist and the figures, and says where."""
     folder.mkdir(parents=True, exist_ok=True)
     analysis.save(folder / "fit.json")
-    paths = [folder / "fit.json"]
+    (folder / "checklist.md").write_text(checklist_markdown(analysis.checklist), encoding="utf-8")
+    paths = [folder / "fit.json", folder / "checklist.md"]
     if _FIGURES.value:
         from genlab.figures import write_figures  # matplotlib takes as long to import as a law to fit
 
@@ -88,87 +154,30 @@ def write(analysis: Analysis, runs: Runs, folder: Path, console: Console) -> Non
     console.print(f"written    {', '.join(path.name for path in paths)} in {folder}", soft_wrap=True)
 
 
-def show(analysis: Analysis, runs: Runs, console: Console) -> None:
-    """One screen: the law, its certificate, the comparison, forecasts, budgets, warnings."""
-    fit = analysis.fit
-    left_out = len(fit.rows_left_out)
-    console.print(f"table      {runs.source}: {len(fit.rows_used)} rows fitted"
-                  + (f", {left_out} left out ({reasons(fit)})" if left_out else ""), soft_wrap=True)
-    console.print(f"law        {fit.law.name}: {fit.law.text}")
-    console.print(f"           {fit.law.citation}")
-    if len(analysis.fits) > 1:
-        console.print(f"chosen by  {analysis.choice_reason}", soft_wrap=True)
-    console.print(parameter_table(fit))
-    console.print(f"objective  {fit.objective:.9e} (sum of Huber, delta {fit.delta:g}, on log loss); residual "
-                  f"scatter {fit.residual_scatter:.2%}")
-    console.print(f"certified  {certificate(fit)}", soft_wrap=True)
-    console.print(f"cost       {fit.cost}")
-    exponent = optimal_exponent(analysis.isoflop)
-    if exponent:
-        minima = sum(not curve.refused for curve in analysis.isoflop)
-        console.print(f"isoFLOP    {minima} minima: N_opt = {exponent[1]:.3g} C^{exponent[0]:.3f}")
-    if analysis.forecasts:
-        console.print(forecast_table([*analysis.forecasts, *analysis.other_forecasts]))
-    if analysis.budgets:
-        console.print(budget_table(analysis.budgets))
-    for warning in (*analysis.warnings, *fit.warnings):
-        console.print(f"[bold]warning[/bold]    {warning}", soft_wrap=True)
-
-
-def reasons(fit: Fit) -> str:
-    """Why rows were left out, each reason once with its count."""
-    counts: dict[str, int] = {}
-    for _, reason in fit.rows_left_out:
-        counts[reason] = counts.get(reason, 0) + 1
-    return "; ".join(f"{count} {reason}" for reason, count in counts.items())
-
-
-def certificate(fit: Fit) -> str:
-    """The certificate of convergence in one line."""
-    found = fit.certificate
-    text = (f"gradient {found['gradient_norm']:.1e}, {found['share_of_starts']:.0%} of {found['starts']} starts "
-            f"reached this minimum, condition number {found['condition_number']:.1e}")
-    if found["resamples"]:
-        text += f", {found['resamples_converged']} of {found['resamples']} bootstrap refits converged"
-    return text if found["converged"] else f"NOT CONVERGED: {text}"
-
-
-def parameter_table(fit: Fit) -> Table:
-    """Parameters with their intervals and meanings."""
-    table = _table("parameter", "value", "95 % interval", "meaning")
-    for parameter in fit.law.parameters:
-        name = parameter.name
-        table.add_row(name, f"{fit.parameters[name]:.6g}", _interval(fit.interval(name)), parameter.meaning)
-    return table
-
-
-def forecast_table(forecasts: list[dict[str, Any]]) -> Table:
-    """Forecasts beside what was measured."""
-    table = _table("forecast of", "by", "predicted", "95 % interval", "measured", "error", "covered", "compute")
-    for row in forecasts:
-        covered = {True: "yes", False: "no", None: ""}[row["covered"]]
-        table.add_row(str(row["name"]), row["law"], f"{row['predicted']:.4f}", _interval(row["interval_95"]),
-                      f"{row['measured']:.4f}", f"{row['relative_error']:+.2%}", covered,
-                      f"x{row['extrapolation']:.3g}")
-    return table
-
-
-def budget_table(rows: list[dict[str, Any]]) -> Table:
-    """The compute-optimal run at each budget."""
-    table = _table("FLOPs", "params", "tokens", "tokens per param", "loss")
-    for row in rows:
-        cells = (f"{row[name]:.4g} ({_interval(row['interval_95'][name])})"
-                 for name in ("params", "tokens", "tokens_per_param", "loss"))
-        table.add_row(f"{row['flops']:.3g}", *cells)
-    return table
-
-
-def _interval(ends) -> str:
-    return "" if ends is None or any(map(math.isnan, ends)) else f"{ends[0]:.4g} to {ends[1]:.4g}"
-
-
-def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+def _simulate(console: Console) -> int:
+    law = get_law(_SIMULATE.value)
+    if not _PLAN.value:
+        example = "; ".join(f"{name}=1e6,1e7" for name in law.inputs)
+        raise ValueError(f'--simulate needs --plan: a CSV file, or e.g. --plan="{example}"')
+    found = simulate(
+        law,
+        simulation.read_plan(_PLAN.value, law, _COLUMNS.value, _SEEDS.value),
+        truth=simulation.read_truth(_TRUTH.value, law),
+        noise=_NOISE.value,
+        tables=_TABLES.value,
+        resamples=min(_RESAMPLES.value, 200),
+        predict=simulation.read_plan(_PREDICT.value, law, "", 1) if _PREDICT.value else None,
+        budgets=budgets(_BUDGETS.value),
+        seed=_SEED.value,
+        loss=_LOSS.value,
+        delta=_DELTA.value,
+    )
+    simulation.show(found, console)
+    if _OUTPUT.value:
+        Path(_OUTPUT.value).mkdir(parents=True, exist_ok=True)
+        write_json(found.to_json(), Path(_OUTPUT.value) / "simulation.json")
+        console.print(f"written    simulation.json in {_OUTPUT.value}", soft_wrap=True)
+    return 0
 
 
 if __name__ == "__main__":

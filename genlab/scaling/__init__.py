@@ -9,8 +9,9 @@
     analysis = genlab.scaling.ComputeOptimal(budgets=(1e21,)).run(runs)
 """
 
-from genlab.scaling.analysis import Analysis, ComputeOptimal
+from genlab.scaling.analysis import Analysis
 from genlab.scaling.backtest import Backtest, backtest
+from genlab.scaling.compute_optimal import ComputeOptimal
 from genlab.scaling.cost import Cost
 from genlab.scaling.fitted import Fit
 from genlab.scaling.fitting import fit_law

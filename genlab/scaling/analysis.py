@@ -1,20 +1,16 @@
-"""From a table of runs to everything a report needs: fits, choice of law, forecasts, isoFLOP minima."""
+"""What an analysis of a table of runs found: fits, choice of law, forecasts, budgets, and how far to trust them."""
 
 import dataclasses
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-
-from genlab.scaling.backtest import Backtest, backtest
+from genlab.scaling.backtest import Backtest
+from genlab.scaling.checklist import Item
+from genlab.scaling.comparison import Comparison
 from genlab.scaling.fitted import Fit
-from genlab.scaling.fitting import HUBER_DELTA, fit_law
-from genlab.scaling.forecasts import forecast
-from genlab.scaling.isoflop import IsoFlop, isoflop_minima
+from genlab.scaling.isoflop import IsoFlop
 from genlab.scaling.jsonfile import write_json
-from genlab.scaling.laws import get_law
 from genlab.scaling.runs import Runs
 
 
@@ -31,6 +27,11 @@ class Analysis:
       backtest: None where the table is too small for one.
       isoflop: one curve a budget, see `genlab.scaling.isoflop`.
       budgets: one dict a budget asked for: see `Fit.allocation`.
+      influence: the rows that the chosen fit rests on, see `genlab.scaling.influence`; empty if not asked.
+      comparisons: the chosen law fitted with and without some rows, side by side: one dict a set of rows,
+        with `dropped` (why), `rows` (their names), and "with" and "without" as of `with_and_without`.
+      checklist: what reviewers ask, answered where the table can answer.
+      approaches: the three approaches to the compute-optimal size side by side; None for other laws.
       warnings: about the table and the analysis; each fit has its own.
       columns: canonical name -> the column of the table it was read from, where they differ.
     """
@@ -45,6 +46,10 @@ class Analysis:
     budgets: list[dict[str, Any]]
     warnings: list[str]
     columns: dict[str, str] = dataclasses.field(default_factory=dict)
+    influence: dict[str, Any] = dataclasses.field(default_factory=dict)
+    comparisons: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    checklist: list[Item] = dataclasses.field(default_factory=list)
+    approaches: Comparison | None = None
 
     @property
     def fit(self) -> Fit:
@@ -67,6 +72,10 @@ class Analysis:
             "other_forecasts": self.other_forecasts,
             "backtest": None if self.backtest is None else self.backtest.to_json(),
             "isoflop": [curve.to_json() for curve in self.isoflop],
+            "approaches": None if self.approaches is None else self.approaches.to_json(),
+            "influence": self.influence,
+            "comparisons": self.comparisons,
+            "checklist": [item._asdict() for item in self.checklist],
             "analysis_warnings": self.warnings,
             "columns": self.columns,
             "fits": {name: fit.to_json() for name, fit in self.fits.items()},
@@ -87,6 +96,10 @@ class Analysis:
             budgets=saved["budgets"],
             warnings=saved["analysis_warnings"],
             columns=saved["columns"],
+            approaches=None if saved["approaches"] is None else Comparison.from_json(saved["approaches"]),
+            influence=saved["influence"],
+            comparisons=saved["comparisons"],
+            checklist=[Item(**item) for item in saved["checklist"]],
         )
 
     def save(self, path: str | os.PathLike) -> None:
@@ -106,116 +119,3 @@ class Analysis:
                 return cls.from_json(json.load(file))
             except (KeyError, TypeError, json.JSONDecodeError) as error:
                 raise ValueError(f"{os.fspath(path)} is no analysis of genlab: {error!r}") from None
-
-
-@dataclasses.dataclass(frozen=True)
-class ComputeOptimal:
-    """The analysis of a sweep over model size and data: which law holds, and what it foretells.
-
-    Every law is fitted to the runs that are not held out. The law that counts is chosen by rolling
-    backtest among those same runs (`genlab.scaling.backtest` states the rule), before any held-out
-    run is looked at; where the table is too small for a backtest it is the first in `laws`.
-
-    Attributes:
-      laws: names of laws of params and tokens, in order of preference.
-      params: the column that is N: "params", or "params_non_embedding" (Kaplan et al. 2020).
-      tokens: the column that is D; "examples" for images.
-      loss: the column that is L.
-      budgets: training FLOPs at which to state the compute-optimal run.
-      delta: Huber threshold on the log residual.
-      starts: starting points of each fit.
-      resamples: bootstrap refits of each law.
-      seed: of starting points and resamples.
-    """
-
-    laws: tuple[str, ...] = ("chinchilla", "kaplan")
-    params: str = "params"
-    tokens: str = "tokens"
-    loss: str = "loss"
-    budgets: tuple[float, ...] = ()
-    delta: float = HUBER_DELTA
-    starts: int = 64
-    resamples: int = 1000
-    seed: int = 0
-
-    def __post_init__(self):
-        if not self.laws:
-            raise ValueError("laws: name at least one law")
-        for law in self.laws:
-            get_law(law)
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """Canonical name -> the table's own, where they differ."""
-        own = {"params": self.params, "tokens": self.tokens, "loss": self.loss}
-        return {canonical: name for canonical, name in own.items() if canonical != name}
-
-    def run(self, runs: Runs, held_out: Runs | None = None) -> Analysis:
-        """Analyses a table.
-
-        Args:
-          runs: the table; runs whose role is held_out are only forecast, never fitted.
-          held_out: the runs to forecast instead.
-
-        Raises:
-          ValueError: the table cannot be fitted by any of the laws.
-        """
-        runs = runs.rename(self.columns)
-        grid = runs.grid
-        held_out = runs.held_out if held_out is None else held_out.rename(self.columns)
-        warnings: list[str] = []
-        fits = self._fits(grid, warnings)
-        tested = self._backtest(tuple(fits), grid, warnings)
-        choice, reason = _choose(tuple(fits), tested)
-        told = {name: forecast(fit, held_out, _scatter(fit, tested)) for name, fit in fits.items()}
-        return Analysis(
-            fits=fits,
-            choice=choice,
-            choice_reason=reason,
-            forecasts=told.pop(choice),
-            other_forecasts=[row for rows in told.values() for row in rows],
-            backtest=tested,
-            isoflop=isoflop_minima(grid.require(("params", "tokens", "loss", "flops"))),
-            budgets=[fits[choice].allocation(flops) for flops in self.budgets],
-            warnings=warnings,
-            columns=self.columns,
-        )
-
-    def _fits(self, grid: Runs, warnings: list[str]) -> dict[str, Fit]:
-        def fitted(law: str) -> Fit | ValueError:
-            try:
-                return fit_law(law, grid, "huber", self.delta, self.starts, self.resamples, self.seed)
-            except ValueError as error:
-                return error
-
-        # Compiling and linear algebra leave the interpreter free: two cores fit two laws at once.
-        with ThreadPoolExecutor(min(len(self.laws), os.cpu_count() or 1)) as pool:
-            found = dict(zip(self.laws, pool.map(fitted, self.laws), strict=True))
-        fits = {law: fit for law, fit in found.items() if isinstance(fit, Fit)}
-        problems = [str(error) for error in found.values() if isinstance(error, ValueError)]
-        if not fits:
-            raise ValueError(problems[0])
-        warnings.extend(problems)
-        return fits
-
-    def _backtest(self, laws: tuple[str, ...], grid: Runs, warnings: list[str]) -> Backtest | None:
-        try:
-            return backtest(laws, grid, self.delta, seed=self.seed)
-        except ValueError as error:
-            warnings.append(str(error))
-            return None
-
-
-def _choose(laws: tuple[str, ...], tested: Backtest | None) -> tuple[str, str]:
-    if len(laws) == 1:
-        return laws[0], "the only law"
-    if tested is None:
-        return laws[0], "the first of the laws: the table is too small for a backtest"
-    scores = ", ".join(f"{law} {100 * score:.2f} %" for law, score in tested.scores.items())
-    return tested.choice, f"{tested.rule}: {scores}"
-
-
-def _scatter(fit: Fit, tested: Backtest | None) -> float:
-    """A new run errs by the residual scatter, or by as much as the law's own backtest has erred."""
-    score = tested.scores.get(fit.law.name, 0.0) if tested else 0.0
-    return float(np.maximum(fit.residual_scatter, score))

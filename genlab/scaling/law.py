@@ -289,3 +289,19 @@ def _numeric_optimum(law: Law, values: np.ndarray, flops: np.ndarray, cost: Cost
         centre = np.take_along_axis(log_params, best[..., None], axis=-1)[..., 0]
         half_width /= 10.0
     return np.exp(centre)
+
+
+def parse_numbers(text: str) -> dict[str, float]:
+    """Parameters by name, from "E=1.69,alpha=0.34".
+
+    Raises:
+      ValueError: a piece of another form.
+    """
+    found = {}
+    for piece in filter(None, (piece.strip() for piece in text.split(","))):
+        name, _, number = (part.strip() for part in piece.partition("="))
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise ValueError(f"{piece!r} is not NAME=NUMBER; e.g. E=1.69,alpha=0.34") from None
+    return found

@@ -42,6 +42,7 @@ class Runs:
       left_out: the rows that are no longer in `frame`, with the reason.
       source: where the table came from, for messages.
       filtered: of those, the rows that only the reader's own expression left out: `unfiltered` has them.
+      columns: canonical name -> the column of the table it was read from, where they differ.
       embeddings: whether `params` counts the embeddings: "included", "excluded", or "" if nobody said.
     """
 
@@ -49,6 +50,7 @@ class Runs:
     left_out: tuple[LeftOut, ...] = ()
     source: str = "the table"
     filtered: pd.DataFrame | None = None
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     embeddings: Literal["included", "excluded", ""] = ""
 
     def __len__(self) -> int:
@@ -179,6 +181,7 @@ class Runs:
         return dataclasses.replace(
             self,
             frame=_rename(self.frame, dict(columns), self.source),
+            columns={**self.columns, **columns},
             filtered=kept if kept is None else _rename(kept, dict(columns), self.source),
         )
 
@@ -221,12 +224,13 @@ def read_runs(
     """
     source = "the table" if isinstance(table, pd.DataFrame) else os.path.basename(os.fspath(table))
     frame = _read(table, source)
-    frame = _rename(frame, parse_columns(columns), source)
+    columns = parse_columns(columns)
+    frame = _rename(frame, columns, source)
     missing = [name for name in needed if name not in frame]
     if missing:
         hint = f"name it with columns, e.g. {missing[0]}=NAME; {_there_are(frame)}"
         raise ValueError(f"{source} has no column {missing[0]!r}; {hint}")
-    runs = Runs(frame, source=source, embeddings=embeddings)
+    runs = Runs(frame, source=source, columns=columns, embeddings=embeddings)
     dropped = None
     if where:
         every, runs = runs, runs.where(where)

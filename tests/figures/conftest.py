@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genlab.scaling.analysis import Analysis, ComputeOptimal
+from genlab.scaling.analysis import Analysis
+from genlab.scaling.compute_optimal import ComputeOptimal
 from genlab.scaling.runs import read_runs
 
 SIZES = {16: 11e3, 24: 20e3, 32: 33e3, 48: 68e3, 64: 115e3}

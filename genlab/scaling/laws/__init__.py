@@ -57,7 +57,7 @@ def candidates(runs: Runs) -> tuple[str, ...]:
       ValueError: the table has neither.
     """
     if runs.has("x"):
-        return tuple(name for name, law in LAWS.items() if law.inputs == ("x",))
+        return SINGLE
     if not (runs.has("params") and runs.has("tokens")):
         raise ValueError(
             f"{runs.source} has neither params and tokens nor x to choose a law for: name them with columns, "

@@ -37,6 +37,9 @@ CHINCHILLA = Law(
     linear=("A", "B", "E"),
     optimum=_chinchilla_optimum,
     inverse=_chinchilla_inverse,
+    # Besiroglu et al. 2024 (arXiv 2404.10102), from the points of Hoffmann's figure 4. Hoffmann's own, 406.4, 410.7,
+    # 1.69, .34 and .28 (section D.2), do not fit those points.
+    published={"A": 482.01, "B": 2085.43, "E": 1.8172, "alpha": 0.3478, "beta": 0.3658},
 )
 
 
@@ -84,6 +87,7 @@ KAPLAN = Law(
     guess=_kaplan_guess,
     optimum=_kaplan_optimum,
     inverse=_kaplan_inverse,
+    published={"N_c": 6.4e13, "D_c": 1.8e13, "alpha_N": 0.076, "alpha_D": 0.103},  # Table 2, WebText2
 )
 
 

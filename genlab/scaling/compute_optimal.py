@@ -1,0 +1,251 @@
+"""The analysis of a table of runs: which law holds, what it foretells, and which size is best for a compute."""
+
+import dataclasses
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from genlab.scaling.analysis import Analysis
+from genlab.scaling.approaches import compare_approaches
+from genlab.scaling.backtest import Backtest, backtest
+from genlab.scaling.checklist import reporting_checklist
+from genlab.scaling.comparison import Comparison
+from genlab.scaling.fitted import Fit
+from genlab.scaling.fitting import HUBER_DELTA, fit_law
+from genlab.scaling.forecasts import forecast
+from genlab.scaling.influence import influence, with_and_without
+from genlab.scaling.isoflop import IsoFlop, isoflop_minima, isoflop_warnings
+from genlab.scaling.law import Law, parse_numbers
+from genlab.scaling.laws import candidates, get_law
+from genlab.scaling.runs import Runs
+
+_COMPARED = 200  # bootstrap refits of a side-by-side comparison
+
+
+@dataclasses.dataclass(frozen=True)
+class ComputeOptimal:
+    """Fits laws to the runs that are not held out, chooses one, and asks it about the rest.
+
+    The law that counts is chosen by rolling backtest among the fitted runs (`genlab.scaling.backtest` states
+    the rule), before any held-out run is looked at; where the table is too small for a backtest it is the
+    first in `laws`. Isoflop minima and budgets need a law of params and tokens; the rest serves any law.
+
+    Attributes:
+      laws: names of laws in order of preference; "auto" for all that the table has the columns of
+        (`genlab.scaling.laws.candidates`).
+      params: the column that is N: "params", or "params_non_embedding" (Kaplan et al. 2020).
+      tokens: the column that is D; "examples" for images.
+      loss: the column that is L.
+      budgets: training FLOPs at which to state the compute-optimal run.
+      robust: the loss of the residuals, a name of `genlab.scaling.robust.LOSSES`.
+      delta: its threshold, on log residuals.
+      weights: of the rows: a column or an expression; "" for equal ones.
+      groups: columns whose values make the groups that the bootstrap resamples; "" for single rows.
+      fixed: parameters that are held at given values, "E=1.69,alpha=0.34", in every law that has them.
+      profile: whether the chosen fit gets profile-likelihood intervals as well.
+      sensitivity: whether to look for influential rows, and to fit with the rows that were left out.
+      starts: starting points of each fit.
+      resamples: bootstrap refits of each law.
+      seed: of starting points and resamples.
+    """
+
+    laws: tuple[str, ...] = ("chinchilla", "kaplan")
+    params: str = "params"
+    tokens: str = "tokens"
+    loss: str = "loss"
+    budgets: tuple[float, ...] = ()
+    robust: str = "huber"
+    delta: float = HUBER_DELTA
+    weights: str = ""
+    groups: str = ""
+    fixed: str = ""
+    profile: bool = False
+    sensitivity: bool = True
+    starts: int = 64
+    resamples: int = 1000
+    seed: int = 0
+
+    def __post_init__(self):
+        if not self.laws:
+            raise ValueError("laws: name at least one law")
+        for law in self.laws:
+            if law != "auto":
+                get_law(law)
+        parse_numbers(self.fixed)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Canonical name -> the table's own, where they differ."""
+        own = {"params": self.params, "tokens": self.tokens, "loss": self.loss}
+        return {canonical: name for canonical, name in own.items() if canonical != name}
+
+    def run(self, runs: Runs, curves: Runs | None = None) -> Analysis:
+        """Analyses a table; runs whose role is held_out are only forecast, never fitted.
+
+        Args:
+          runs: the table.
+          curves: training curves for the first approach to the compute-optimal size, one row a point (see
+            `genlab.scaling.curves`); by default the table's own column `curve`.
+
+        Raises:
+          ValueError: the table cannot be fitted by any of the laws.
+        """
+        runs = runs.rename(self.columns)
+        grid, held_out = runs.grid, runs.held_out
+        warnings: list[str] = []
+        laws = self.candidates(grid)
+        fits = self._fits(laws, grid, warnings)
+        laws = [law for law in laws if law.name in fits]
+        tested = self._backtest(laws, grid, warnings)
+        choice, reason = _choose(laws, tested)
+        if self.profile:
+            fits[choice] = self._fit(next(law for law in laws if law.name == choice), grid, profile=True)
+        fit = fits[choice]
+        told = {name: forecast(each, held_out, _scatter(each, tested)) for name, each in fits.items()}
+        found, comparisons = self._sensitivity(fit, grid)
+        isoflop = _isoflop(grid) if fit.law.allocates else []
+        analysis = Analysis(
+            fits=fits,
+            choice=choice,
+            choice_reason=reason,
+            forecasts=told.pop(choice),
+            other_forecasts=[row for rows in told.values() for row in rows],
+            backtest=tested,
+            isoflop=isoflop,
+            budgets=[fit.allocation(flops) for flops in self.budgets],
+            warnings=[*warnings, *isoflop_warnings(isoflop), *_sensitivity_warnings(found)],
+            columns=dict(runs.columns),
+            influence=found,
+            comparisons=comparisons,
+            approaches=self._approaches(fit, grid, curves) if fit.law.allocates else None,
+        )
+        rows = fit_rows(fit, grid)
+        return dataclasses.replace(analysis, checklist=reporting_checklist(rows, fit, _findings(analysis)))
+
+    def candidates(self, runs: Runs) -> list[Law]:
+        """The laws to fit, with the parameters held that are to be.
+
+        Raises:
+          ValueError: "auto" and a table that has the columns of no law; a parameter to be held that no law has.
+        """
+        names: list[str] = []
+        for name in self.laws:
+            names += candidates(runs) if name == "auto" else [name]
+        laws = [get_law(name) for name in dict.fromkeys(names)]
+        fixed = parse_numbers(self.fixed)
+        for name in fixed:
+            if not any(name in law.parameter_names for law in laws):
+                raise ValueError(f"none of {', '.join(law.name for law in laws)} has a parameter {name!r} to be held")
+        return [law.fix(**{k: v for k, v in fixed.items() if k in law.parameter_names}) for law in laws]
+
+    def _fit(self, law: Law, grid: Runs, **settings) -> Fit:
+        return fit_law(
+            law, grid, self.robust, self.delta, self.starts, self.resamples, self.seed,
+            weights=self.weights or None, groups=self.groups, **settings,
+        )  # fmt: skip
+
+    def _fits(self, laws: list[Law], grid: Runs, warnings: list[str]) -> dict[str, Fit]:
+        def fitted(law: Law) -> Fit | ValueError:
+            try:
+                return self._fit(law, grid)
+            except ValueError as error:
+                return error
+
+        # Compiling and linear algebra leave the interpreter free: two cores fit two laws at once.
+        with ThreadPoolExecutor(min(len(laws), os.cpu_count() or 1)) as pool:
+            found = {law.name: fit for law, fit in zip(laws, pool.map(fitted, laws), strict=True)}
+        fits = {law: fit for law, fit in found.items() if isinstance(fit, Fit)}
+        problems = [str(error) for error in found.values() if isinstance(error, ValueError)]
+        if not fits:
+            raise ValueError(problems[0])
+        warnings.extend(problems)
+        return fits
+
+    def _backtest(self, laws: list[Law], grid: Runs, warnings: list[str]) -> Backtest | None:
+        try:
+            return backtest(laws, grid, self.delta, seed=self.seed)
+        except ValueError as error:
+            warnings.append(str(error))
+            return None
+
+    def _approaches(self, fit: Fit, grid: Runs, curves: Runs | None) -> Comparison:
+        curves = None if curves is None else curves.rename(self.columns)
+        settings = {"budgets": self.budgets, "resamples": self.resamples, "seed": self.seed}
+        return compare_approaches(grid, curves, fit, **settings)
+
+    def _sensitivity(self, fit: Fit, grid: Runs) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """(what `influence` found, the fit with and without those rows, and those that a filter left out)."""
+        if not self.sensitivity:
+            return {}, []
+        rows = fit_rows(fit, grid)
+        found = influence(fit, rows, seed=self.seed)
+        comparisons = []
+        if found.rows:
+            comparisons.append(self._compared("influential", fit.law, rows, found.rows))
+        everything = grid.unfiltered
+        dropped = [name for name in everything.names if name not in set(grid.names)]
+        if dropped:
+            comparisons.append(self._compared("left out by the filter", fit.law, everything, dropped))
+        return found.to_json(), comparisons
+
+    def _compared(self, why: str, law: Law, runs: Runs, names: list) -> dict[str, Any]:
+        settings = {"loss": self.robust, "delta": self.delta, "starts": self.starts, "seed": self.seed}
+        resamples = min(self.resamples, _COMPARED)
+        try:
+            sides = with_and_without(law, runs, np.array(names, dtype=object), resamples=resamples, **settings)
+        except ValueError as error:
+            sides = {"error": str(error)}
+        return {"dropped": why, "rows": names, **sides}
+
+
+def fit_rows(fit: Fit, runs: Runs) -> Runs:
+    """The rows of a table that a fit used."""
+    used = set(fit.rows_used)
+    return runs.take(np.array([name in used for name in runs.names]))
+
+
+def _isoflop(grid: Runs) -> list[IsoFlop]:
+    return isoflop_minima(grid.require(("params", "tokens", "loss", "flops")))
+
+
+def _choose(laws: list[Law], tested: Backtest | None) -> tuple[str, str]:
+    if len(laws) == 1:
+        return laws[0].name, "the only law"
+    if tested is None:
+        return laws[0].name, "the first of the laws: the table is too small for a backtest"
+    scores = ", ".join(f"{law} {100 * score:.2f} %" for law, score in tested.scores.items())
+    return tested.choice, f"{tested.rule}: {scores}"
+
+
+def _scatter(fit: Fit, tested: Backtest | None) -> float:
+    """A new run errs by the residual scatter, or by as much as the law's own backtest has erred."""
+    score = tested.scores.get(fit.law.name, 0.0) if tested else 0.0
+    return float(np.maximum(fit.residual_scatter, score))
+
+
+def _sensitivity_warnings(found: dict[str, Any]) -> list[str]:
+    if not found or not found["rows"]:
+        return []
+    rows = ", ".join(map(str, found["rows"][:10])) + (", ..." if len(found["rows"]) > 10 else "")
+    moved = ", ".join(f"{name} {old:.4g} to {new:.4g}" for name, (old, new) in found["moved"].items())
+    return [f"{len(found['rows'])} influential rows ({rows}): without them {moved}"]
+
+
+def _findings(analysis: Analysis) -> dict[str, Any]:
+    """What the checklist reads."""
+    said = []
+    for compared in analysis.comparisons:
+        if "with" in compared:
+            old, new = compared["with"]["parameters"], compared["without"]["parameters"]
+            shifts = ", ".join(f"{name} {old[name]:.4g} with, {new[name]:.4g} without" for name in old)
+            said.append(f"{len(compared['rows'])} rows {compared['dropped']}: {shifts}")
+    quiet = "no row is influential by the rule of fit.json" if analysis.influence else ""
+    return {
+        "choice_reason": analysis.choice_reason,
+        "columns": analysis.columns,
+        "forecasts": analysis.forecasts,
+        "backtest": None if analysis.backtest is None else {"scores": analysis.backtest.scores},
+        "sensitivity": "; ".join(said) or quiet,
+    }
