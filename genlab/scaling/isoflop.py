@@ -119,7 +119,7 @@ def isoflop_warnings(curves: list[IsoFlop]) -> list[str]:
     biased = [c for c in found if c.bias is not None and abs(c.bias) > max(0.05, _draws_std(c) or 0.0)]
     if biased:
         worst = max(biased, key=lambda curve: abs(curve.bias))
-        says = f"the {worst.bias_from}" if worst.bias_from == "cubic" else f"the fitted {worst.bias_from}"
+        says = f"the {'fitted ' if worst.bias_from.endswith('law') else 'best '}{worst.bias_from}"
         told.append(
             f"{len(biased)} of {len(found)} isoFLOP minima ({worst.method}) are biased by more than their noise: at "
             f"{worst.flops:.2g} FLOPs by {np.expm1(worst.bias):+.0%}, says {says} (its sizes are centred at "

@@ -8,9 +8,10 @@ import numpy as np
 from genlab.scaling.budgets import Budget
 from genlab.scaling.cost import Cost
 from genlab.scaling.fitted import Fit
-from genlab.scaling.valleys import akima_minima, akima_spline, cubic_minimum, merge_repeats, parabola_minima
+from genlab.scaling.valleys import akima_minima, akima_spline, merge_repeats, parabola_minima, polynomial_minimum
 
 LEAST_STD = 0.33  # of the mean spacing of log sizes: `min_std_factor` in Porian et al.'s published code
+_SIZES_FOR_QUARTIC = 6
 _DIGITS = 6  # of a drawn log size in fit.json
 
 
@@ -35,7 +36,7 @@ class IsoFlop:
       draws_refused: the share of draws whose minimum was at an edge.
       off_centre: log(geometric centre of the sizes / best_params).
       bias: estimated log(found / true best size) of this grid and method; None where it cannot be said.
-      bias_from: what says so, "law NAME" or "cubic".
+      bias_from: what says so, "NAME law", "cubic" or "quartic".
     """
 
     flops: float
@@ -150,7 +151,8 @@ def with_bias(curve: IsoFlop, fit: Fit | None = None) -> IsoFlop:
     """The curve with the bias of its minimum.
 
     With a fit, the method is applied to what the law says at the very same sizes, without noise, and
-    compared with the law's own best size. Without one, a parabola is compared with a cubic.
+    compared with the law's own best size. Without one, a parabola is compared with a cubic, or from six
+    sizes on with a quartic, which has noise of its own and says only the greater part of the bias.
     """
     if curve.best_params is None:
         return curve
@@ -165,7 +167,8 @@ def with_bias(curve: IsoFlop, fit: Fit | None = None) -> IsoFlop:
         if not x.min() < truth < x.max():
             return curve
     elif curve.method == "parabola":
-        truth, said_by = cubic_minimum(x, np.log(curve.loss)), "cubic"
+        degree, said_by = (4, "quartic") if len(np.unique(x)) >= _SIZES_FOR_QUARTIC else (3, "cubic")
+        truth = polynomial_minimum(x, np.log(curve.loss), degree)
         found = np.log(curve.best_params)
     else:
         return curve

@@ -68,19 +68,16 @@ def akima_minima(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where((best > x[0]) & (best < x[-1]), best, np.nan), loss
 
 
-def cubic_minimum(x: np.ndarray, y: np.ndarray) -> float:
-    """The local minimum of the least-squares cubic, [points] each; NaN where there is none in the sizes."""
-    if len(np.unique(x)) < 4:
+def polynomial_minimum(x: np.ndarray, y: np.ndarray, degree: int) -> float:
+    """The lowest local minimum of the least-squares polynomial, [points] each; NaN where it has none inside."""
+    if len(np.unique(x)) <= degree:
         return np.nan
     centre, width = x.mean(), np.ptp(x) / 2
-    cubic, square, linear, _ = np.polyfit((x - centre) / width, y, 3)
-    inside = square**2 - 3 * cubic * linear
-    if inside <= 0:
-        return np.nan
-    # The root at which the second derivative, 6 cubic t + 2 square, is positive.
-    root = np.sqrt(inside)
-    at = -linear / (square + root) if square > 0 else (root - square) / (3 * cubic)
-    return float(centre + width * at) if abs(at) < 1 else np.nan
+    coefficients = np.polyfit((x - centre) / width, y, degree)
+    roots = np.roots(np.polyder(coefficients))
+    at = roots.real[(np.abs(roots.imag) < 1e-9) & (np.abs(roots.real) < 1)]
+    at = at[np.polyval(np.polyder(coefficients, 2), at) > 0]
+    return float(centre + width * at[np.argmin(np.polyval(coefficients, at))]) if len(at) else np.nan
 
 
 def merge_repeats(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -92,10 +89,9 @@ def merge_repeats(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 def estimate_noise(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
     """Standard deviation of the noise in log losses, from the curves themselves.
 
-    From repeated sizes where there are enough; else from what is left of four neighbouring sizes' losses
-    beside a parabola (their third difference, scaled to the noise's own deviation): the median of its
-    absolute values over 0.6745, as for a normal distribution, so that the steep far ends of wide curves
-    do not count as noise.
+    From repeated sizes where there are enough; else from what is left of the losses of four neighbouring
+    sizes beside a parabola (their third difference, scaled to the noise's own deviation), the root mean
+    square over all fours with the lowest size among them: wide curves are steep and crooked at their ends.
 
     Args:
       curves: (log sizes, log losses) of each budget.
@@ -108,13 +104,14 @@ def estimate_noise(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
         sizes, means, count = merge_repeats(x, y)
         squares += float(np.sum((y - means[np.searchsorted(sizes, x)]) ** 2))
         freedom += len(y) - len(sizes)
-        for i in range(len(sizes) - 3):
+        lowest = int(means.argmin())
+        for i in range(max(0, lowest - 3), min(lowest, len(sizes) - 4) + 1):
             here, weight = sizes[i : i + 4], count[i : i + 4] ** -0.5
             # The vector orthogonal to every parabola at these four sizes.
             free = np.linalg.svd(np.vander(here - here.mean(), 3).T)[2][-1]
-            differences.append(abs(free @ means[i : i + 4]) / np.linalg.norm(free * weight))
+            differences.append(free @ means[i : i + 4] / np.linalg.norm(free * weight))
     if freedom >= _ENOUGH_REPEATS:
         return float(np.sqrt(squares / freedom))
     if len(differences) < _ENOUGH_DIFFERENCES:
         return np.nan
-    return float(np.median(differences) / 0.6745)
+    return float(np.sqrt(np.mean(np.square(differences))))
