@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from genlab.scaling.chord import LARGE, Chord
 from genlab.scaling.derivatives import Table
 from genlab.scaling.law import Law
 from genlab.scaling.minimize import SAME_MINIMUM, Minima, follow
@@ -80,18 +81,37 @@ def bootstrap(
     """
     rng = np.random.default_rng([seed, 1])
     at_once = max(1, _ENTRIES_AT_ONCE // len(table))
+    refit = Refits(law, table, near, loss)
     parts, redrawn = [], 0
     for begin in range(0, resamples, at_once):
         count = min(at_once, resamples - begin)
         drawn, again = draw_resamples(rng, table, count, len(law.parameters) - len(law.fixed), groups)
         drawn = drawn if weights is None else drawn * weights
         redrawn += again
-        best = None
-        for point in near:
-            start = np.repeat(point[None], count, axis=0)
-            best = _better(best, follow(law, table, start, drawn, loss, near=True))
-        parts.append(_retry(law, table, best, drawn, loss, seed))
+        parts.append(_retry(law, table, refit(drawn), drawn, loss, seed))
     return Minima.join(parts), redrawn
+
+
+class Refits:
+    """Minima of any weightings of a table's rows, looked for near known minima."""
+
+    def __init__(self, law: Law, table: Table, near: np.ndarray, loss: Robust | float):
+        """`near`: coordinates [points, P]; from each of them every problem is followed."""
+        self._law, self._table, self._near, self._loss = law, table, near, Robust.of(loss)
+        large = len(table) >= LARGE
+        self._chords = [Chord(law, table, self._loss, point) for point in near] if large else []
+
+    def __call__(self, weights: np.ndarray) -> Minima:
+        """The lowest minimum found for each weighting, [problems, rows]."""
+        best = None
+        for chord in self._chords:
+            best = _better(best, chord(weights))
+        left = np.arange(len(weights)) if best is None else np.flatnonzero(~best.converged)
+        for point in self._near if len(left) else ():
+            start = np.repeat(point[None], len(left), axis=0)
+            found = follow(self._law, self._table, start, weights[left], self._loss, near=True)
+            best = found if best is None else best.replaced(left, _better(best.take(left), found))
+        return best
 
 
 def _retry(law, table, found: Minima, weights: np.ndarray, loss: Robust | float, seed: int) -> Minima:
