@@ -52,6 +52,9 @@ _BY = flags.DEFINE_list("by", [], "Columns: every group of rows that agree in th
 _CURVES = flags.DEFINE_string(
     "curves", "", "CSV table of training curves, one row a point: name, params, tokens, loss (as --columns says); by "
     "default the column curve of --runs.")
+_ACCURACY = flags.DEFINE_list(
+    "accuracy", [], "Columns of accuracies, 0 to 1, to foretell by way of the loss, with the accuracy of guessing: "
+    "hellaswag=0.25,boolq=0.5; without a number that is fitted as well.")
 _BUDGETS = flags.DEFINE_list("budgets", [], "Training FLOPs to state the compute-optimal run for: 1e21,3.8e25.")
 _RESAMPLES = flags.DEFINE_integer("resamples", 1000, "Bootstrap refits; 0 for no intervals.", lower_bound=0)
 _GROUPS = flags.DEFINE_string("groups", "", "Columns: the bootstrap resamples groups of rows that agree in them.")
@@ -89,6 +92,7 @@ def main() -> int:
         weights=_WEIGHTS.value,
         groups=_GROUPS.value,
         fixed=_FIX.value,
+        accuracy=tuple(_ACCURACY.value),
         profile=_PROFILE.value,
         starts=_STARTS.value,
         resamples=_RESAMPLES.value,

@@ -36,14 +36,21 @@ def show(analysis: Analysis, runs: Runs, console: Console) -> None:
         for line in analysis.approaches.disagreements:
             console.print(f"[bold]disagree[/bold]   {line}", soft_wrap=True)
     for compared in analysis.comparisons:
-        console.print(comparison_table(compared))
+        names = [str(name) for name in compared["rows"]]
+        which = f"{', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
+        console.print(f"compared   {len(names)} rows {compared['dropped']}: {which}", soft_wrap=True)
+        console.print(compared["error"] if "error" in compared else comparison_table(compared))
     if analysis.backtest is not None:
         console.print(reach_table(analysis.backtest))
     if analysis.forecasts:
         console.print(forecast_table([*analysis.forecasts, *analysis.other_forecasts]))
+    if analysis.accuracy:
+        console.print(accuracy_table(analysis.accuracy))
     if analysis.budgets:
         console.print(budget_table(analysis.budgets))
-    for warning in (*analysis.warnings, *fit.warnings):
+    accuracy = (f"{column}: {text}" for column, each in analysis.accuracy.items()
+                for text in each.get("warnings", [each.get("error", "")]))  # fmt: skip
+    for warning in (*analysis.warnings, *fit.warnings, *accuracy):
         console.print(f"[bold]warning[/bold]    {warning}", soft_wrap=True)
 
 
@@ -101,15 +108,9 @@ def approaches_table(found: Comparison) -> Table:
 
 def comparison_table(compared: dict[str, Any]) -> Table:
     """The law fitted with and without some rows, side by side."""
-    names = [str(name) for name in compared["rows"]]
-    which = f"{len(names)} rows {compared['dropped']}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
-    if "error" in compared:
-        rows = table(which)
-        rows.add_row(f"not compared: {compared['error']}")
-        return rows
     sides = [compared["without"], compared["with"]]
-    rows = table(which, *(f"fit {side} ({each['rows']} rows)"
-                          for side, each in zip(("without", "with"), sides, strict=True)))  # fmt: skip
+    rows = table("", *(f"fit {side} them ({each['rows']} rows)"
+                       for side, each in zip(("without", "with"), sides, strict=True)))  # fmt: skip
     for name in sides[0]["parameters"]:
         cells = (f"{each['parameters'][name]:.5g} ({interval(each['interval_95'][name])})" for each in sides)
         rows.add_row(name, *cells)
@@ -145,6 +146,24 @@ def forecast_table(forecasts: Sequence[dict[str, Any]]) -> Table:
         reach = "" if math.isnan(row["extrapolation"]) else f"x{row['extrapolation']:.3g}"
         rows.add_row(str(row["name"]), row["law"], f"{row['predicted']:.4f}", interval(row["interval_95"]),
                      f"{row['measured']:.4f}", f"{row['relative_error']:+.2%}", covered, reach)
+    return rows
+
+
+def accuracy_table(found: dict[str, dict[str, Any]]) -> Table:
+    """Each accuracy's dependence on the loss, and the first held-out runs' forecasts."""
+    rows = table("accuracy", "chance to ceiling", "scatter", "forecast of", "predicted", "95 % interval", "measured")
+    for column, each in found.items():
+        if "error" in each:
+            continue
+        parameters = each["fit"]["parameters"]
+        span = f"{parameters['chance']:.3g} to {parameters['ceiling']:.3g}"
+        head = (column, span, f"{each['fit']['residual_scatter']:.3g}")
+        for row in each["forecasts"][:5]:
+            ends = interval(row["interval_95"])
+            rows.add_row(*head, str(row["name"]), f"{row['predicted']:.4f}", ends, f"{row['measured']:.4f}")
+            head = ("", "", "")
+        if not each["forecasts"]:
+            rows.add_row(*head)
     return rows
 
 

@@ -32,6 +32,8 @@ class Analysis:
         with `dropped` (why), `rows` (their names), and "with" and "without" as of `with_and_without`.
       checklist: what reviewers ask, answered where the table can answer.
       approaches: the three approaches to the compute-optimal size side by side; None for other laws.
+      accuracy: column -> `fit` (of accuracy on loss, as JSON), `forecasts` by the chosen law and that fit one
+        after the other, and `warnings`; or `error`, where it could not be fitted.
       warnings: about the table and the analysis; each fit has its own.
       columns: canonical name -> the column of the table it was read from, where they differ.
     """
@@ -50,6 +52,7 @@ class Analysis:
     comparisons: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     checklist: list[Item] = dataclasses.field(default_factory=list)
     approaches: Comparison | None = None
+    accuracy: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def fit(self) -> Fit:
@@ -73,6 +76,7 @@ class Analysis:
             "backtest": None if self.backtest is None else self.backtest.to_json(),
             "isoflop": [curve.to_json() for curve in self.isoflop],
             "approaches": None if self.approaches is None else self.approaches.to_json(),
+            "accuracy": self.accuracy,
             "influence": self.influence,
             "comparisons": self.comparisons,
             "checklist": [item._asdict() for item in self.checklist],
@@ -97,6 +101,7 @@ class Analysis:
             warnings=saved["analysis_warnings"],
             columns=saved["columns"],
             approaches=None if saved["approaches"] is None else Comparison.from_json(saved["approaches"]),
+            accuracy=saved["accuracy"],
             influence=saved["influence"],
             comparisons=saved["comparisons"],
             checklist=[Item(**item) for item in saved["checklist"]],

@@ -10,6 +10,7 @@ import numpy as np
 from genlab.scaling.analysis import Analysis
 from genlab.scaling.approaches import compare_approaches
 from genlab.scaling.backtest import Backtest, backtest
+from genlab.scaling.chain import fit_chain
 from genlab.scaling.checklist import reporting_checklist
 from genlab.scaling.comparison import Comparison
 from genlab.scaling.fitted import Fit
@@ -44,6 +45,8 @@ class ComputeOptimal:
       weights: of the rows: a column or an expression; "" for equal ones.
       groups: columns whose values make the groups that the bootstrap resamples; "" for single rows.
       fixed: parameters that are held at given values, "E=1.69,alpha=0.34", in every law that has them.
+      accuracy: columns of accuracies (0 to 1) to foretell by way of the loss, each "COLUMN=CHANCE" with the
+        accuracy of guessing, or "COLUMN" to have that fitted as well.
       profile: whether the chosen fit gets profile-likelihood intervals as well.
       sensitivity: whether to look for influential rows, and to fit with the rows that were left out.
       starts: starting points of each fit.
@@ -61,6 +64,7 @@ class ComputeOptimal:
     weights: str = ""
     groups: str = ""
     fixed: str = ""
+    accuracy: tuple[str, ...] = ()
     profile: bool = False
     sensitivity: bool = True
     starts: int = 64
@@ -74,6 +78,8 @@ class ComputeOptimal:
             if law != "auto":
                 get_law(law)
         parse_numbers(self.fixed)
+        for column in self.accuracy:
+            _accuracy_law(column)
 
     @property
     def columns(self) -> dict[str, str]:
@@ -120,6 +126,7 @@ class ComputeOptimal:
             influence=found,
             comparisons=comparisons,
             approaches=self._approaches(fit, grid, curves) if fit.law.allocates else None,
+            accuracy={name.partition("=")[0]: self._accuracy(name, fit, grid, held_out) for name in self.accuracy},
         )
         rows = fit_rows(fit, grid)
         return dataclasses.replace(analysis, checklist=reporting_checklist(rows, fit, _findings(analysis)))
@@ -170,6 +177,17 @@ class ComputeOptimal:
             warnings.append(str(error))
             return None
 
+    def _accuracy(self, column: str, fit: Fit, grid: Runs, held_out: Runs) -> dict[str, Any]:
+        name, law = _accuracy_law(column)
+        settings = {"starts": self.starts, "resamples": self.resamples, "seed": self.seed, "groups": self.groups}
+        try:
+            rows = grid.rename({"accuracy": name})
+            chain = fit_chain(rows, fit.law, law, {"loss": self.robust, "delta": self.delta}, **settings)
+            told = chain.forecast(held_out.rename({"accuracy": name}))
+        except ValueError as error:
+            return {"error": str(error)}
+        return {"fit": chain.accuracy.to_json(), "forecasts": told, "warnings": chain.accuracy.warnings}
+
     def _approaches(self, fit: Fit, grid: Runs, curves: Runs | None) -> Comparison:
         curves = None if curves is None else curves.rename(self.columns)
         settings = {"budgets": self.budgets, "resamples": self.resamples, "seed": self.seed}
@@ -198,6 +216,13 @@ class ComputeOptimal:
         except ValueError as error:
             sides = {"error": str(error)}
         return {"dropped": why, "rows": names, **sides}
+
+
+def _accuracy_law(column: str) -> tuple[str, Law]:
+    """(column, the sigmoid with its chance held) of "COLUMN=CHANCE"; ValueError where chance is no accuracy."""
+    name, equals, chance = column.partition("=")
+    law = get_law("accuracy_of_loss")
+    return name, law.fix(**parse_numbers(f"chance={chance}")) if equals else law
 
 
 def fit_rows(fit: Fit, runs: Runs) -> Runs:
