@@ -6,7 +6,7 @@ a table in sequences gives a coefficient in sequences.
 
 import numpy as np
 
-from genlab.scaling.law import Law, Parameter, exp, log
+from genlab.scaling.law import Law, Parameter, exp
 from genlab.scaling.laws.kaplan_set import PF_DAY
 
 _EXPONENT_BOUNDS = (-5.0, 5.0)
@@ -30,10 +30,7 @@ def _powers(
     )
 
     def formula(p, x):
-        total = log(p.k)
-        for column, symbol in exponents.items():
-            total = total + getattr(p, symbol) * getattr(x, column).log
-        return exp(total)
+        return p.k * exp(sum(getattr(p, symbol) * getattr(x, column).log for column, symbol in exponents.items()))
 
     def guess(rng: np.random.Generator, count: int, x, measured: np.ndarray) -> dict:
         # The plane of least squares, and planes near it through the table's centre.
