@@ -71,49 +71,54 @@ def _groups(flops: np.ndarray) -> list[np.ndarray]:
 
 
 def _interpolated(runs: Runs, noise: np.ndarray) -> list[Budget]:
-    log_flops, params, loss = np.log(runs.column("flops")), runs.column("params"), runs.column("loss")
-    log_tokens, names = np.log(runs.column("tokens")), runs.names
-    sizes = {}
-    for size in np.unique(params):
-        rows = np.flatnonzero(params == size)
-        rows = rows[np.unique(log_flops[rows], return_index=True)[1]]
-        if len(rows) > 1:
-            sizes[size] = rows
+    log_flops, log_loss = np.log(runs.column("flops")), np.log(runs.column("loss"))
+    log_tokens, params, names = np.log(runs.column("tokens")), runs.column("params"), runs.names
+    sizes = _rows_by_size(params, log_flops)
     found = []
-    for budget in _budgets_to_interpolate([log_flops[rows] for rows in sizes.values()]):
+    for budget in _budgets_to_interpolate([log_flops[rows[[0, -1]]] for rows in sizes]):
         points = []
-        for size, rows in sizes.items():
+        for rows in sizes:
             at = log_flops[rows]
-            if not _spans(at, budget):
+            if not at[0] - 1e-9 <= budget <= at[-1] + 1e-9:
                 continue
             right = int(np.clip(np.searchsorted(at, budget), 1, len(rows) - 1))
-            tokens = np.exp(_interpolate(at, log_tokens[rows], budget))
-            value = np.exp(_interpolate(at, np.log(loss[rows]), budget))
-            spread = float(np.max(noise[rows[right - 1 : right + 1]]))
-            points.append((f"{names[rows[right - 1]]}..{names[rows[right]]}", size, tokens, value, spread))
+            near, weight = _parabola_through(at, budget)
+            tokens, loss = (np.exp(weight @ values[rows[near]]) for values in (log_tokens, log_loss))
+            spread = np.max(noise[rows[right - 1 : right + 1]])
+            left_name, right_name = names[rows[right - 1]], names[rows[right]]
+            points.append((f"{left_name}..{right_name}", params[rows[0]], tokens, loss, spread))
         at, *columns = zip(*points, strict=True)
         found.append(Budget(float(np.exp(budget)), at, *map(np.array, columns), True))
     return found
 
 
-def _interpolate(x: np.ndarray, y: np.ndarray, at: float) -> float:
-    """The parabola through the three nearest points (the line through two), at `at`."""
+def _rows_by_size(params: np.ndarray, log_flops: np.ndarray) -> list[np.ndarray]:
+    """For each size with runs at two or more computes, ascending, its rows in order of compute."""
+    order = np.lexsort((log_flops, params))
+    groups = np.split(order, np.flatnonzero(np.diff(params[order])) + 1)
+    groups = [rows[np.unique(log_flops[rows], return_index=True)[1]] for rows in groups]
+    return [rows for rows in groups if len(rows) > 1]
+
+
+def _parabola_through(x: np.ndarray, at: float) -> tuple[np.ndarray, np.ndarray]:
+    """The three nearest of the points x (two if there are no more), and Lagrange's weights of their values at `at`."""
     near = np.argsort(np.abs(x - at), kind="stable")[:3]
-    return float(np.polyval(np.polyfit(x[near] - at, y[near], len(near) - 1), 0.0))
+    return near, np.array([np.prod([(at - x[j]) / (x[i] - x[j]) for j in near if j != i]) for i in near])
 
 
 def _budgets_to_interpolate(spans: list[np.ndarray]) -> np.ndarray:
     """At most five log budgets, evenly spaced over where at least three sizes have runs around them."""
-
-    def covered(budget: float) -> bool:
-        return sum(_spans(span, budget) for span in spans) >= MIN_SIZES
-
-    ends = [end for span in spans for end in (span[0], span[-1]) if covered(end)]
-    if not ends:
+    if len(spans) < MIN_SIZES:
         return np.array([])
-    grid = np.unique(np.linspace(min(ends), max(ends), _INTERPOLATED))
-    return np.array([budget for budget in grid if covered(budget)])
+    first, last = np.sort(np.array(spans), axis=0).T
 
+    def covered(budgets: np.ndarray) -> np.ndarray:
+        begun = np.searchsorted(first, budgets + 1e-9, side="right")
+        return begun - np.searchsorted(last, budgets - 1e-9, side="left") >= MIN_SIZES
 
-def _spans(log_flops: np.ndarray, budget: float) -> bool:
-    return bool(log_flops[0] - 1e-9 <= budget <= log_flops[-1] + 1e-9)
+    ends = np.concatenate([first, last])
+    ends = ends[covered(ends)]
+    if not len(ends):
+        return np.array([])
+    grid = np.unique(np.linspace(ends.min(), ends.max(), _INTERPOLATED))
+    return grid[covered(grid)]

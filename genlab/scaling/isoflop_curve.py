@@ -11,6 +11,7 @@ from genlab.scaling.fitted import Fit
 from genlab.scaling.valleys import akima_minima, akima_spline, merge_repeats, parabola_minima, polynomial_minimum
 
 LEAST_STD = 0.33  # of the mean spacing of log sizes: `min_std_factor` in Porian et al.'s published code
+_MOST_DRAWN, _FEWEST_DRAWS = 4_000_000, 100  # losses, 32 MB; draws of a budget with very many runs
 _SIZES_FOR_QUARTIC = 6
 _DIGITS = 6  # of a drawn log size in fit.json
 
@@ -128,6 +129,7 @@ def isoflop_curve(budget: Budget, cost: Cost | None, method: str, draws: int, se
 
 def _with_draws(curve: IsoFlop, x, y, noise: np.ndarray, draws: int, seed: int) -> IsoFlop:
     """Minima of the losses with further noise, as Porian et al.'s code draws them."""
+    draws = min(draws, max(_FEWEST_DRAWS, _MOST_DRAWN // len(x)))  # all of 1,000 up to 4,000 runs
     if draws < 2:
         return dataclasses.replace(curve, noise=float(noise.mean()))
     rng = np.random.default_rng([seed, 4])
