@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genlab.scaling.fitting import HUBER_DELTA, check_identifiable, table_of, usable_rows
+from genlab.scaling.fitting import HUBER_DELTA
 from genlab.scaling.law import Law
 from genlab.scaling.laws import get_law
 from genlab.scaling.minimize import follow
+from genlab.scaling.rows import check_identifiable, table_of, usable_rows
 from genlab.scaling.runs import Runs
 from genlab.scaling.starts import starting_points
 

@@ -21,7 +21,6 @@ The certificate of a fit holds:
   resamples_redrawn       drawn again because they had no more different rows than parameters
 """
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -34,13 +33,14 @@ from genlab.scaling.fitted import Fit
 from genlab.scaling.law import Law
 from genlab.scaling.laws import get_law
 from genlab.scaling.minimize import SAME_MINIMUM, Minima, follow, free_parameters, polish
+from genlab.scaling.profile import profile_intervals
 from genlab.scaling.robust import Robust
+from genlab.scaling.rows import check_identifiable, table_of, weighted_rows
 from genlab.scaling.runs import Runs
 from genlab.scaling.starts import starting_points
-from genlab.scaling.weighting import FEW_GROUPS, row_groups, row_weights
+from genlab.scaling.weighting import FEW_GROUPS, row_groups
 
 HUBER_DELTA = 1e-3
-_WEIGHT = "weight in the fit"
 _ENOUGH_ROWS = 2_000
 _DISTINCT = 8  # minima on some of the rows that are followed on all of them
 
@@ -56,6 +56,7 @@ def fit_law(
     cost: Cost | None = None,
     weights: np.ndarray | str | None = None,
     groups: str = "",
+    profile: bool = False,
 ) -> Fit:
     """Fits a law to every run of a table.
 
@@ -71,6 +72,7 @@ def fit_law(
       cost: what a run costs, for allocations; by default what the table's FLOPs say.
       weights: of the rows: [rows of `runs`], a column or an expression such as "1/std**2". Scaled to mean 1.
       groups: columns whose values make the groups that are resampled as wholes: "seed", "name,seed".
+      profile: also give profile-likelihood intervals (`genlab.scaling.profile`).
 
     Raises:
       ValueError: no such law, loss or column, weights that are not positive, fewer than three groups, fewer
@@ -117,40 +119,10 @@ def fit_law(
         weights=row_weight,
         groups=groups,
     )
+    if profile:
+        fit.profile_95.update(profile_intervals(fit, runs))
     fit.warnings.extend(fit_warnings(fit, runs))
     return fit
-
-
-def weighted_rows(
-    law: Law, runs: Runs, weights: np.ndarray | str | None
-) -> tuple[Runs, np.ndarray | None]:
-    """The rows that can be fitted and their weights (None: all the same); errors as for `fit_law`."""
-    if weights is not None and not isinstance(weights, str):
-        weights = np.asarray(weights, dtype=np.float64)
-        if weights.shape != (len(runs),):
-            raise ValueError(f"weights have the shape {weights.shape}, not one for each of {len(runs)} rows")
-        marked = dataclasses.replace(runs, frame=runs.frame.assign(**{_WEIGHT: weights}))
-        usable = usable_rows(law, marked)
-        weights = usable.frame[_WEIGHT].to_numpy()
-        usable = dataclasses.replace(usable, frame=usable.frame.drop(columns=_WEIGHT))
-    else:
-        usable = usable_rows(law, runs)
-    return usable, row_weights(usable, weights)
-
-
-def rows_of(fit: Fit, runs: Runs) -> Runs:
-    """The rows of a table that a fit used, in its order.
-
-    Raises:
-      ValueError: the table has other rows.
-    """
-    usable = usable_rows(fit.law, runs)
-    if usable.names != list(fit.rows_used):
-        raise ValueError(
-            f"{runs.source} is not what {fit.law.name} was fitted to: {len(usable)} usable rows, the fit has "
-            f"{len(fit.rows_used)}"
-        )
-    return usable
 
 
 def exact_values(law: Law, coordinates: np.ndarray) -> np.ndarray:
@@ -159,43 +131,6 @@ def exact_values(law: Law, coordinates: np.ndarray) -> np.ndarray:
     for name, value in law.fixed.items():
         values[..., law.parameter_names.index(name)] = value
     return values
-
-
-def usable_rows(law: Law, runs: Runs) -> Runs:
-    """The rows that have everything the law reads; the others are noted as left out.
-
-    Raises:
-      ValueError: a missing column, or a value that is not positive.
-    """
-    return runs.require((*law.inputs, law.response))
-
-
-def table_of(law: Law, runs: Runs) -> Table:
-    """Logarithms of the columns a law reads."""
-    inputs = np.stack([np.log(runs.column(name)) for name in law.inputs])
-    return Table(inputs, law.respond(runs.column(law.response)))
-
-
-def check_identifiable(law: Law, runs: Runs) -> None:
-    """Refuses tables that cannot say anything about a law.
-
-    Raises:
-      ValueError: as for `fit_law`.
-    """
-    count = int(free_parameters(law).sum())
-    if len(runs) <= count:
-        free = " to fit" if law.fixed else ""
-        raise ValueError(
-            f"{law.name} has {count} parameters{free} and {runs.source} only {len(runs)} usable rows; "
-            f"at least {count + 1} are needed"
-        )
-    for name in (*law.inputs, law.response):
-        values = runs.column(name)
-        if np.ptp(values) <= 1e-12 * np.abs(values).max():
-            raise ValueError(
-                f"all {len(runs)} rows of {runs.source} have the same {name} ({values[0]:g}): "
-                f"{law.name} cannot be fitted"
-            )
 
 
 def _some_rows(count: int, seed: int) -> np.ndarray:

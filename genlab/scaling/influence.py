@@ -27,10 +27,11 @@ import pandas as pd
 from genlab.scaling.bootstrap import Refits, bootstrap
 from genlab.scaling.derivatives import row_terms
 from genlab.scaling.fitted import Fit
-from genlab.scaling.fitting import fit_law, free_parameters, rows_of, table_of
+from genlab.scaling.fitting import fit_law
 from genlab.scaling.law import Law
-from genlab.scaling.minimize import Minima, follow
+from genlab.scaling.minimize import Minima, follow, free_parameters
 from genlab.scaling.robust import Robust
+from genlab.scaling.rows import rows_of, table_of
 from genlab.scaling.runs import Runs
 from genlab.scaling.weighting import row_groups
 
