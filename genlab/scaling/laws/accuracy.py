@@ -24,7 +24,7 @@ def _logit(p, accuracy):
     """The logit at which an accuracy is reached; NaN where it never is."""
     share = (accuracy - p.chance) / (p.ceiling - p.chance)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where((share > 0) & (share < 1), np.log(share / (1.0 - share)), np.nan)
+        return np.log(share / (1.0 - share))
 
 
 def _of_loss(p, x):

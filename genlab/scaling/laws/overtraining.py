@@ -63,8 +63,8 @@ def _error(p, x):
 
 
 def _error_inverse(p, error, x, wanted: str):
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(error < p.epsilon, -np.log((p.epsilon - error) / p.k), np.nan) / p.gamma
+    with np.errstate(invalid="ignore", divide="ignore"):  # NaN above epsilon: no loss is that bad
+        return -np.log((p.epsilon - error) / p.k) / p.gamma
 
 
 ERROR_OF_LOSS = Law(
