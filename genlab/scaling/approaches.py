@@ -9,6 +9,7 @@
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,7 +23,7 @@ from genlab.scaling.fitted import Fit
 from genlab.scaling.fitting import fit_law
 from genlab.scaling.isoflop import METHODS, isoflop_minima, isoflop_warnings, optimal_power_laws
 from genlab.scaling.power_laws import PowerLaw
-from genlab.scaling.runs import Runs
+from genlab.scaling.runs import LeftOut, Runs
 
 _CURVE_POINTS = 41
 
@@ -125,7 +126,7 @@ def _envelope_estimate(table, span: _Span, smoothing, width, decays, resamples, 
     except ValueError as error:
         return Estimate(1, "envelope", str(error))
     refused = [f"{share:.0%} of the FLOPs: {reason}" for reason, share in found.refused.items()]
-    refused += [f"{row}: {reason}" for row, reason in found.left_out]
+    refused += _by_reason(found.left_out)
     kept = {"refused": tuple(refused), "warnings": found.warnings}
     if found.params_law is None:
         return Estimate(1, "envelope", found.warnings[0], **kept)
@@ -200,9 +201,14 @@ def _parametric_estimate(fit: Fit, span: _Span) -> Estimate:
         tokens_exponent_interval_95=tuple(map(float, ends[:, 1])),
         budgets=span.rows(params, tokens, {name: interval(values) for name, values in drawn.items()}),
         curve=_curve(grid, fit.allocate(grid)[0], *interval(fit.law.allocate(fit.samples, grid, fit.cost)[0])),
-        refused=tuple(f"{row}: {reason}" for row, reason in fit.rows_left_out),
+        refused=tuple(_by_reason(fit.rows_left_out)),
         warnings=tuple(fit.warnings),
     )
+
+
+def _by_reason(left_out: Iterable[LeftOut]) -> list[str]:
+    counts = Counter(row.reason for row in left_out)
+    return [f"{count} row{'s' * (count > 1)}: {reason}" for reason, count in counts.items()]
 
 
 def _curve(flops, params, low, high) -> dict[str, list[float]]:

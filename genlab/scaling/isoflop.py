@@ -85,6 +85,8 @@ def optimal_exponent(curves: list[IsoFlop], weighted: bool = True) -> tuple[floa
 def optimal_power_laws(curves: list[IsoFlop], weighted: bool = True) -> tuple[PowerLaw, PowerLaw] | None:
     """N_opt(C) and D_opt(C) through the accepted minima, with intervals from the minima's draws.
 
+    Where the noise is not known, the scatter of four or more minima about the power law stands for it.
+
     Args:
       curves: from `isoflop_minima`, of one method.
       weighted: by 1/std^2 (Porian et al. 2024) where every minimum has one.
@@ -100,7 +102,7 @@ def optimal_power_laws(curves: list[IsoFlop], weighted: bool = True) -> tuple[Po
     tokens = np.array([curve.best_tokens for curve in found])
     known = all(curve.std is not None for curve in found)
     std = np.array([curve.std for curve in found]) if known and weighted else None
-    drawn = _drawn_sizes(found) if known else None
+    drawn = _drawn_sizes(found) if known else _scattered_sizes(flops, params)
     # At fixed compute, a size drawn larger leaves as much fewer tokens; what is left is second order.
     drawn_tokens = None if drawn is None else tokens * params / drawn
     return power_law(flops, params, std, drawn), power_law(flops, tokens, std, drawn_tokens)
@@ -115,7 +117,7 @@ def isoflop_warnings(curves: list[IsoFlop]) -> list[str]:
         which = ", ".join(f"{curve.flops:.2g}" for curve in refused)
         told.append(f"{len(refused)} of {len(curves)} isoFLOP curves have no minimum (at {which} FLOPs)")
     if found and all(curve.std is None for curve in found):
-        told.append("isoFLOP minima have no intervals: no four sizes share a budget, so give the losses' noise")
+        told.append("isoFLOP minima have no intervals of their own: too few sizes share a budget to tell noise")
     biased = [c for c in found if c.bias is not None and abs(c.bias) > max(0.05, _draws_std(c) or 0.0)]
     if biased:
         worst = max(biased, key=lambda curve: abs(curve.bias))
@@ -164,3 +166,16 @@ def _drawn_sizes(found: list[IsoFlop]) -> np.ndarray:
     """What the best sizes could as well have been, [draws, minima]; a refused draw is replaced by another."""
     count = max(len(curve.draws) for curve in found)
     return np.exp(np.stack([np.resize(curve.draws, count) for curve in found], axis=1))
+
+
+def _scattered_sizes(flops: np.ndarray, params: np.ndarray) -> np.ndarray | None:
+    """Sizes drawn about the minima by their scatter about the power law, [draws, minima]; None for under four.
+
+    The scatter's own uncertainty is drawn as well, so that intervals are those of Student's t.
+    """
+    freedom = len(params) - 2
+    if freedom < 2:
+        return None
+    rng = np.random.default_rng(len(params))
+    variance = np.sum(np.log(params / power_law(flops, params)(flops)) ** 2) / rng.chisquare(freedom, (1000, 1))
+    return params * np.exp(np.sqrt(variance) * rng.standard_normal((1000, len(params))))

@@ -173,7 +173,7 @@ def test_warnings_name_refused_budgets_and_missing_noise():
     assert "3 of 3 isoFLOP curves have no minimum (at 1e+18" in isoflop_warnings(curves)[0]
     three = isoflop_minima(budget_runs(lambda c: 1e8, factors=(0.4, 1, 2)))
     assert all(curve.std is None for curve in three)
-    assert any("give the losses' noise" in told for told in isoflop_warnings(three))
+    assert any("no intervals of their own" in told for told in isoflop_warnings(three))
     assert optimal_exponent(three)[0] == pytest.approx(0.0, abs=1e-9)
 
 
@@ -186,3 +186,17 @@ def test_repeated_sizes_count_by_their_mean():
         once = isoflop_minima(runs, method=method, noise=0.001)
         both = isoflop_minima(twice, method=method, noise=0.001)
         assert [c.best_params for c in both] == pytest.approx([c.best_params for c in once])
+
+
+def test_without_noise_the_scatter_of_the_minima_gives_the_interval():
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(60):
+        budgets = np.geomspace(1e18, 1e21, 6)
+        best = dict(zip(budgets, 1e8 * (budgets / 1e18) ** 0.5 * np.exp(0.1 * rng.standard_normal(6)), strict=True))
+        curves = isoflop_minima(budget_runs(best.__getitem__, budgets=budgets, factors=(0.5, 1.0, 2.0)))
+        assert all(curve.std is None and curve.best_params for curve in curves)
+        low, high = optimal_power_laws(curves)[0].exponent_interval()
+        covered += low <= 0.5 <= high
+    assert 52 <= covered < 60
+    few = optimal_power_laws(curves[:3])[0]
+    assert np.isnan(few.exponent_interval()).all()
