@@ -14,7 +14,12 @@ import numpy as np
 import pandas as pd
 
 FLOPS_PER_PARAM_TOKEN = 6.0  # C = 6 N D: forward 2, backward 4 (Kaplan et al. 2020, section 2.1).
-_POSITIVE = ("params", "tokens", "unique_tokens", "flops", "loss")
+_POSITIVE = (
+    *("params", "tokens", "unique_tokens", "flops", "loss"),
+    *("flops_min", "steps_min", "critical_batch_tokens", "learning_rate", "batch_size"),
+)
+_SHARES = ("accuracy", "error")  # of 1, with some noise; beyond this they are percent
+_NOT_A_SHARE = 1.5
 _EXPRESSION_ERRORS = (
     *(SyntaxError, NameError, TypeError, ValueError, KeyError, AttributeError, NotImplementedError),
     *(IndexError, ArithmeticError, RecursionError),
@@ -168,6 +173,10 @@ class Runs:
             if name in _POSITIVE and (values <= 0).any():
                 row = (values <= 0).idxmax()
                 what = f"{name} is {values[row]:g}; it must be positive"
+                raise ValueError(f"{self.source}, row {row}: {what}")
+            if name in _SHARES and (values > _NOT_A_SHARE).any():
+                row = values.idxmax()
+                what = f"{name} is {values[row]:g}; it must be a share between 0 and 1 (percent / 100)"
                 raise ValueError(f"{self.source}, row {row}: {what}")
         return runs
 

@@ -52,6 +52,12 @@ def test_derivatives_are_finite_far_from_the_midpoint():
     assert np.isfinite(found.hessian).all()
 
 
+def test_percent_are_refused():
+    runs = table(chance=0.25, ceiling=0.9, k=2.0, L_0=3.0)
+    with pytest.raises(ValueError, match=r"row 0: accuracy is 82.* must be a share between 0 and 1 \(percent / 100\)"):
+        fit_law(LAW, Runs(runs.frame.assign(accuracy=100 * runs.frame.accuracy)))
+
+
 def warnings(**truth):
     settings = {"chance": 0.25, "ceiling": 0.9, "k": 3.0, "L_0": 3.0, "noise": 0.01, **truth}
     return fit_law(LAW.fix(chance=0.25), table(**settings), starts=16, resamples=0, loss="squared").warnings

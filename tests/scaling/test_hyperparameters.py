@@ -51,6 +51,12 @@ def test_fits_recover_signed_exponents(name, points):
     assert fit.certificate["share_of_starts"] == 1.0 and fit.parameters == pytest.approx(law.published, rel=1e-9)
 
 
+def test_a_learning_rate_of_zero_is_refused():
+    frame = pd.DataFrame({"params": [1e7, 1e8, 1e9, 1e10], "learning_rate": [1e-2, 5e-3, 0.0, 1e-3]})
+    with pytest.raises(ValueError, match="row 2: learning_rate is 0; it must be positive"):
+        fit_law("learning_rate_of_params", Runs(frame))
+
+
 def test_noise_is_fitted_as_a_line_in_logarithms(points):
     law, rng = get_law("batch_size_of_flops"), np.random.default_rng(0)
     inputs = points(law, 30)
