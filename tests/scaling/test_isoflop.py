@@ -179,8 +179,9 @@ def test_warnings_name_refused_budgets_and_missing_noise():
 
 def test_repeated_sizes_count_by_their_mean():
     runs, _, _ = law_runs()
-    up = runs.frame.assign(loss=runs.frame.loss * 1.001)
-    down = runs.frame.assign(loss=runs.frame.loss / 1.001)
+    apart = np.resize([1.001, 1.02, 1.004], len(runs))  # were the lower of two to count, the curve would change
+    up = runs.frame.assign(loss=runs.frame.loss * apart)
+    down = runs.frame.assign(loss=runs.frame.loss / apart)
     twice = Runs(pd.concat([up, down], ignore_index=True))
     for method in ("parabola", "akima"):
         once = isoflop_minima(runs, method=method, noise=0.001)
@@ -190,13 +191,13 @@ def test_repeated_sizes_count_by_their_mean():
 
 def test_without_noise_the_scatter_of_the_minima_gives_the_interval():
     rng, covered = np.random.default_rng(0), 0
-    for _ in range(60):
-        budgets = np.geomspace(1e18, 1e21, 6)
-        best = dict(zip(budgets, 1e8 * (budgets / 1e18) ** 0.5 * np.exp(0.1 * rng.standard_normal(6)), strict=True))
+    for _ in range(100):
+        budgets = np.geomspace(1e18, 1e21, 4)
+        best = dict(zip(budgets, 1e8 * (budgets / 1e18) ** 0.5 * np.exp(0.1 * rng.standard_normal(4)), strict=True))
         curves = isoflop_minima(budget_runs(best.__getitem__, budgets=budgets, factors=(0.5, 1.0, 2.0)))
         assert all(curve.std is None and curve.best_params for curve in curves)
         low, high = optimal_power_laws(curves)[0].exponent_interval()
         covered += low <= 0.5 <= high
-    assert 52 <= covered < 60
+    assert 90 <= covered < 100  # 81 of 100 with a normal distribution in place of Student's t
     few = optimal_power_laws(curves[:3])[0]
     assert np.isnan(few.exponent_interval()).all()
