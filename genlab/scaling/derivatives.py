@@ -225,6 +225,9 @@ def _compiled(predictor: tuple, loss: str):
         bend = jax.hessian(lambda c: jnp.sum(slope * _predict(predictor, c, log_inputs)))(at)
         hessian = (jacobian_PN * (weights * curvature)) @ jacobian_PN.T + bend
         majoriser = (jacobian_PN * (weights * touching)) @ jacobian_PN.T
-        return jnp.sum(weights * rho), jacobian_PN @ slope, hessian, majoriser
+        # Where derivatives overflow (infinity times 0) no step can be taken: a point like one without a value.
+        finite = jnp.isfinite(hessian).all() & jnp.isfinite(majoriser).all()
+        value = jnp.where(finite, jnp.sum(weights * rho), jnp.inf)
+        return value, jacobian_PN @ slope, hessian, majoriser
 
     return jax.jit(jax.vmap(one, in_axes=(0, 0, None, None, None)))

@@ -7,6 +7,7 @@ from scipy.optimize import least_squares
 from genlab.scaling.bootstrap import draw_resamples
 from genlab.scaling.derivatives import Derivatives, Local, Table
 from genlab.scaling.fitting import table_of
+from genlab.scaling.law import Law, Parameter, exp
 from genlab.scaling.laws import get_law
 from genlab.scaling.minimize import bounded_step, follow, minimize, polish
 from genlab.scaling.runs import Runs
@@ -124,3 +125,20 @@ def test_nonnegative_least_squares_against_scipy():
         np.testing.assert_allclose(found, nnls(design, np.ones(12))[0], atol=1e-9)
     for design, found in zip(designs, _least_squares(designs, ones, np.ones(3, bool)), strict=True):
         np.testing.assert_allclose(found, np.linalg.lstsq(design, np.ones(12))[0], atol=1e-9)
+
+
+def test_starts_whose_derivatives_overflow_are_left_behind():
+    """1 / (1 + e^-z) is finite at z = -800, its derivative infinity times 0."""
+    parameters = (
+        Parameter("k", "", (0.1, 10.0), (1e-9, 1e9)),
+        Parameter("m", "", (1.0, 9.0), (-1e9, 1e9), "linear"),
+    )
+    law = Law(
+        "naive", "", "none", ("x",), parameters, lambda p, x: 1.0 + 1.0 / (1.0 + exp(-p.k * (x.x.log - p.m)))
+    )  # fmt: skip
+    values = np.linspace(1.0, 9.0, 20)
+    table = Table(values[None], np.log(law.predict([1.5, 4.0], x=np.exp(values))))
+    start = law.coordinates(np.array([[1.0, 5.0], [1e3, 20.0]]))
+    found = minimize(law, table, start, np.ones((2, 20)), 0.1)
+    assert found.converged.tolist() == [True, False] and found.objective[1] == np.inf
+    np.testing.assert_allclose(law.values(found.coordinates[0]), [1.5, 4.0], rtol=1e-7)
