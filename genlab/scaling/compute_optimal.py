@@ -172,7 +172,7 @@ class ComputeOptimal:
 
     def _backtest(self, laws: list[Law], grid: Runs, warnings: list[str]) -> Backtest | None:
         try:
-            return backtest(laws, grid, self.delta, seed=self.seed)
+            return backtest(laws, grid, self.robust, self.delta, seed=self.seed, weights=self.weights or None)
         except ValueError as error:
             warnings.append(str(error))
             return None

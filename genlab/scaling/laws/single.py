@@ -207,12 +207,12 @@ def smoothly_broken(breaks: int) -> Law:
 def _smoothly_broken(breaks: int) -> Law:
     def formula(p, x):
         of = vars(p)
-        logarithm = log(p.b) - p.c0 * x.x.log
+        logarithm = -p.c0 * x.x.log
         for i in range(1, breaks + 1):
             width = of[f"f{i}"]
             bent = _softplus((x.x.log - log(of[f"d{i}"])) / width)
             logarithm = logarithm - of[f"c{i}"] * width * bent
-        return p.E + exp(logarithm)
+        return p.E + p.b * exp(logarithm)
 
     def guess(rng: np.random.Generator, count: int, x, loss: np.ndarray) -> dict:
         """Breaks at random places of the table's range of log x, in order."""
