@@ -74,7 +74,7 @@ def compare_approaches(
         fit, problem = _chinchilla(runs, resamples, seed)
     else:
         problem = f"{fit.law.name} is no law of params and tokens alone"
-    usable = fit is not None and set(fit.law.inputs) == {"params", "tokens"}
+    usable = fit is not None and fit.law.allocates
     estimates = [
         _envelope_estimate(runs if curves is None else curves, span, smoothing, width, decays, resamples, seed),
         *(_isoflop_estimate(runs, span, method, noise, cost, fit, resamples, seed) for method in methods),

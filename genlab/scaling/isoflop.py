@@ -29,6 +29,7 @@ from genlab.scaling.valleys import estimate_noise
 from genlab.scaling.weighting import EXPRESSION_ERRORS
 
 METHODS = ("parabola", "akima")
+_SMALL_BIAS = 0.05  # of a size: not worth a warning
 
 
 def isoflop_minima(
@@ -109,32 +110,41 @@ def optimal_power_laws(curves: list[IsoFlop], weighted: bool = True) -> tuple[Po
 
 
 def isoflop_warnings(curves: list[IsoFlop]) -> list[str]:
-    """What the curves cannot support, in words."""
+    """What the curves cannot support, in words, method by method."""
+    methods = dict.fromkeys(curve.method for curve in curves)
+    return [told for method in methods for told in _warnings(method, [c for c in curves if c.method == method])]
+
+
+def _warnings(method: str, curves: list[IsoFlop]) -> list[str]:
     refused = [curve for curve in curves if curve.best_params is None]
     found = [curve for curve in curves if curve.best_params is not None]
     told = []
     if refused:
         which = ", ".join(f"{curve.flops:.2g}" for curve in refused)
-        told.append(f"{len(refused)} of {len(curves)} isoFLOP curves have no minimum (at {which} FLOPs)")
+        told.append(f"{len(refused)} of {len(curves)} isoFLOP curves have no minimum by {method} (at {which} FLOPs)")
     if found and all(curve.std is None for curve in found):
         told.append("isoFLOP minima have no intervals of their own: too few sizes share a budget to tell noise")
-    biased = [c for c in found if c.bias is not None and abs(c.bias) > max(0.05, _draws_std(c) or 0.0)]
+    biased = [c for c in found if c.bias is not None and abs(c.bias) > max(_SMALL_BIAS, _draws_std(c) or 0.0)]
     if biased:
         worst = max(biased, key=lambda curve: abs(curve.bias))
         says = f"the {'fitted ' if worst.bias_from.endswith('law') else 'best '}{worst.bias_from}"
         told.append(
-            f"{len(biased)} of {len(found)} isoFLOP minima ({worst.method}) are biased by more than their noise: at "
+            f"{len(biased)} of {len(found)} isoFLOP minima by {method} are biased by more than their noise: at "
             f"{worst.flops:.2g} FLOPs by {np.expm1(worst.bias):+.0%}, says {says} (its sizes are centred at "
             f"{np.exp(worst.off_centre):.2g} times the best)"
         )
     shift = exponent_bias(curves)
     if biased and shift is not None:
-        told.append(f"that moves the isoFLOP exponent of N_opt by about {shift:+.3f}")
+        told.append(f"that moves the isoFLOP exponent of N_opt by {method} by about {shift:+.3f}")
     return told
 
 
 def exponent_bias(curves: list[IsoFlop]) -> float | None:
-    """By how much the minima's biases move the exponent of N_opt; None unless two or more have one."""
+    """By how much the minima's biases move the exponent of N_opt; None unless two or more have one.
+
+    Args:
+      curves: of one method.
+    """
     found = [c for c in curves if c.best_params is not None and c.bias is not None]
     if len(found) < 2:
         return None

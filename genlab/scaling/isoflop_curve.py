@@ -159,7 +159,7 @@ def with_bias(curve: IsoFlop, fit: Fit | None = None) -> IsoFlop:
     if curve.best_params is None:
         return curve
     x = np.log(curve.params)
-    if fit is not None and {"params", "tokens"} == set(fit.law.inputs):
+    if fit is not None and fit.law.allocates:
         y = np.log(fit.predict(params=np.array(curve.params), tokens=np.array(curve.tokens)))
         fine = np.linspace(x.min(), x.max(), 2001)
         tokens = np.exp(np.interp(fine, *merge_repeats(x, np.log(curve.tokens))[:2]))

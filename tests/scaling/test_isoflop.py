@@ -163,14 +163,14 @@ def test_grids_off_the_minimum_are_biased_and_say_by_how_much():
         for curve in isoflop_minima(runs, noise=1e-4):  # without a law, a quartic says most of it
             truth = np.log(curve.best_params / law.allocate(values, curve.flops, Cost())[0])
             assert curve.bias_from == "quartic" and abs(curve.bias - truth) < 0.5 * abs(truth)
-    assert any("isoFLOP minima (parabola) are biased" in told for told in isoflop_warnings(curves))
+    assert any("isoFLOP minima by parabola are biased" in told for told in isoflop_warnings(curves))
     assert abs(curves[0].bias) > 0.05
     assert isoflop_warnings(isoflop_minima(centred, noise=1e-4, fit=fit)) == []
 
 
 def test_warnings_name_refused_budgets_and_missing_noise():
     curves = isoflop_minima(budget_runs(lambda c: 1e8, factors=(1, 2, 4)))
-    assert "3 of 3 isoFLOP curves have no minimum (at 1e+18" in isoflop_warnings(curves)[0]
+    assert "3 of 3 isoFLOP curves have no minimum by parabola (at 1e+18" in isoflop_warnings(curves)[0]
     three = isoflop_minima(budget_runs(lambda c: 1e8, factors=(0.4, 1, 2)))
     assert all(curve.std is None for curve in three)
     assert any("no intervals of their own" in told for told in isoflop_warnings(three))
