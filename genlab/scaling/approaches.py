@@ -120,7 +120,7 @@ def _chinchilla(runs: Runs, resamples: int, seed: int) -> tuple[Fit | None, str]
 
 def _envelope_estimate(table, span: _Span, smoothing, width, decays, resamples, seed) -> Estimate:
     if isinstance(table, Runs) and not table.has("curve") and table.frame.get("name", pd.Series(["a"])).is_unique:
-        return Estimate(1, "envelope", "the table has no training curves: one row a run and no column curve")
+        return Estimate(1, "envelope", "no training curves in the table")
     try:
         found = envelope(table, smoothing, width, resamples, seed, decays)
     except ValueError as error:
