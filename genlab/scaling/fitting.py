@@ -89,7 +89,8 @@ def fit_law(
     found = _follow_starts(law, table, points, all_rows[0], robust, seed)
     if not np.isfinite(found.objective).any():
         raise ValueError(f"{law.name} cannot be fitted to {runs.source}: no start gave a finite {law.response}")
-    best = int(np.nanargmin(found.objective))
+    # The first of those that are as low but for rounding, so that scaled weights name the same start.
+    best = int(np.flatnonzero(found.objective <= np.nanmin(found.objective) * (1 + 1e-9))[0])
     minimum = polish(law, table, found.take(best), all_rows, robust)
     certificate = _certificate(law, found, minimum, points[best])
     samples = np.zeros((0, len(law.parameters)))

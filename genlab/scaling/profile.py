@@ -28,7 +28,7 @@ from genlab.scaling.robust import Robust
 from genlab.scaling.rows import rows_of, table_of
 from genlab.scaling.runs import Runs
 
-_TOLERANCE = 1e-7  # of the root of the test statistic
+_TOLERANCE = 1e-5  # of the root of the test statistic: of half the interval's width
 _MOST_STEPS = 60
 
 
@@ -78,7 +78,8 @@ def dispersion(loss: Robust, residuals: np.ndarray, weights: np.ndarray, free: i
     middle = 1.349 * spread if rows < 4 else np.subtract(*np.percentile(residuals, [75, 25]))
     band = max(1.06 * min(spread, middle / 1.349) * rows**-0.2, 1e-12)
     slope = (loss.psi(residuals + band) - loss.psi(residuals - band)) / (2 * band)
-    curvature = (np.sum(weights * slope) - free) / freedom
+    at_zero = float(loss.psi(np.array(band))) / band
+    curvature = (np.sum(weights * slope) - free * at_zero) / freedom
     least = 0.1 * float(np.mean(weights * slope))
     return float(np.sum(weights * psi**2) / freedom / max(curvature, least, 1e-300))
 

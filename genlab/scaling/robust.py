@@ -73,13 +73,18 @@ def _log_cosh(xp, r, delta):
     return delta**2 * xp.where(u < 1.0, near, u + xp.log1p(xp.exp(-2.0 * u)) - np.log(2.0))
 
 
+def _sech_squared(xp, r, delta):
+    far = xp.exp(-2.0 * xp.abs(r / delta))  # 1 - tanh^2 would cancel
+    return 4.0 * far / (1.0 + far) ** 2
+
+
 LOG_COSH = LossShape(
     name="log_cosh",
     text="delta^2 log cosh(r/delta): as Huber's, without its kinks in the slope",
     citation='Holland and Welsch 1977 (Communications in Statistics A6, 813-827), there "logistic"',
     rho=_log_cosh,
     psi=lambda xp, r, delta: delta * xp.tanh(r / delta),
-    curvature=lambda xp, r, delta: 1.0 - xp.tanh(r / delta) ** 2,
+    curvature=_sech_squared,
 )
 
 CAUCHY = LossShape(

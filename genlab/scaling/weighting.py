@@ -85,7 +85,8 @@ def _evaluated(runs: Runs, expression: str) -> np.ndarray:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         there = ", ".join(str(column) for column in runs.frame.columns[:12])
         raise ValueError(f"cannot evaluate the weights {expression!r}: {why}; there are: {there}") from None
-    if np.shape(found) == (len(runs),) and pd.api.types.is_numeric_dtype(found):
+    truth = pd.api.types.is_bool_dtype(found)
+    if np.shape(found) == (len(runs),) and pd.api.types.is_numeric_dtype(found) and not truth:
         return np.asarray(found, dtype=np.float64)
     if isinstance(found, int | float) and not isinstance(found, bool):
         return np.full(len(runs), float(found))
