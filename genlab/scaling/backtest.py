@@ -51,7 +51,7 @@ _TIE = 1.01
 _SAME_COST = 1.02  # a run that costs 2 % more is no test of extrapolation: it is fitted
 _EXACT = 1e-12  # root mean square errors below this are rounding
 RULE = (
-    "least root mean square {error} of runs above a {cut} cut, fitted to the runs at or below it, "
+    "least root mean square {error} of runs above a cut of {cut}, fitted to the runs at or below it, "
     "over all cuts that leave at least {rows} runs to fit; ties go to the law with fewer parameters"
 )
 

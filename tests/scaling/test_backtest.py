@@ -1,10 +1,11 @@
 """The backtest: its cuts, what it may see, and whether it finds the law behind a table."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from genlab.scaling.backtest import Backtest, _choose, backtest, cuts_of
-from genlab.scaling.laws import CHINCHILLA, KAPLAN
+from genlab.scaling.laws import CHINCHILLA, KAPLAN, get_law
 from genlab.scaling.runs import Runs
 
 BOTH = ("chinchilla", "kaplan")
@@ -77,3 +78,50 @@ def test_ties_go_to_the_law_with_fewer_parameters():
     assert _choose(laws, {"chinchilla": 0.0100, "kaplan": 0.01005}) == "kaplan"
     assert _choose(laws, {"chinchilla": 0.0100, "kaplan": 0.0102}) == "chinchilla"
     assert _choose(laws, {"chinchilla": 0.0100}) == "chinchilla"
+
+
+@pytest.fixture(scope="module")
+def curve():
+    """A learning curve of 30 points that bends, with 0.5 % noise."""
+    law, x = get_law("power_floor"), np.geomspace(1e6, 1e9, 30)
+    loss = law.predict([0.4, 60.0, 0.3], x=x) * np.exp(0.005 * np.random.default_rng(1).standard_normal(30))
+    return Runs(pd.DataFrame({"x": x, "loss": loss}))
+
+
+def test_laws_of_one_variable_are_cut_along_it(curve):
+    found = backtest(("power", "power_floor"), curve, starts=4)
+    assert found.choice == "power_floor" and found.along == "x" and "above a cut of x" in found.rule
+    np.testing.assert_allclose(found.table.extrapolation, found.table.x / found.table.cut_x)
+    assert (found.table.extrapolation > 1).all() and len(set(found.table.cut_x)) == 12
+    assert Backtest.from_json(found.to_json()).to_json() == found.to_json()
+
+
+def test_forecasts_are_combined_by_inverse_mean_squares(curve):
+    found = backtest(("power", "power_floor"), curve, starts=4)
+    mean = {}
+    for law, rows in found.table.groupby("law"):
+        mean[law] = np.mean([np.mean(part.log_error**2) for _, part in rows.groupby("cut_x")])
+    share = mean["power"] / (mean["power"] + mean["power_floor"])
+    assert found.weights["power_floor"] == pytest.approx(share, rel=1e-12) and sum(found.weights.values()) == 1.0
+    told = {"power": np.array([1.0, 2.0]), "power_floor": np.array([4.0, 2.0])}
+    np.testing.assert_allclose(found.combine(told), [4.0**share, 2.0], rtol=1e-12)
+
+
+def test_a_law_too_large_for_the_table_does_not_take_the_cuts(curve):
+    few = Runs(curve.frame.iloc[::3])
+    found = backtest(("power", "broken_2"), few, starts=2)
+    assert found.notes == ["broken_2 is not compared: 10 runs are too few to test 9 parameters"]
+    assert set(found.weights) == {"power"} and min(found.table.rows_fitted) == 5
+
+
+def test_accuracies_are_compared_by_differences():
+    flops = np.geomspace(1e18, 1e22, 24)
+    law = get_law("accuracy_of_flops").fix(chance=0.25)
+    accuracy = law.predict([0.25, 0.95, 0.6, 47.0], flops=flops).copy()
+    accuracy[0] = 0.0
+    found = backtest((law,), Runs(pd.DataFrame({"flops": flops, "accuracy": accuracy})), starts=4)
+    assert found.response_scale == "linear" and "mean square error of" in found.rule
+    np.testing.assert_allclose(found.table.log_error, found.table.predicted - found.table.measured)
+    np.testing.assert_allclose(found.combine({law.name: np.array([0.0, 0.5])}), [0.0, 0.5])
+    with pytest.raises(ValueError, match="different responses"):
+        backtest((law, "power"), Runs(pd.DataFrame({"flops": flops, "accuracy": accuracy})))
