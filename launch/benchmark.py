@@ -1,8 +1,10 @@
-"""Measures genlab: the compiled step, the loop around it, a sweep of small runs.
+"""Measures genlab: the compiled step, the loop around it, a sweep of small runs, the fit of a law.
 
     python -m launch.benchmark step --peer=../nanodo     the step against nanodo's, and that both compute the same
     python -m launch.benchmark loop                      the step in the real loop against the bare step
     python -m launch.benchmark sweep --peer=../nanodo    runs an hour of a sweep against nanodo's steps in a row
+    python -m launch.benchmark fit                       a law with its bootstrap against SciPy's L-BFGS-B
+    python -m launch.benchmark fit --runs=TABLE.csv --columns=params=N,tokens=D --where="in_240 == 1"
 
 The sides take turns in short blocks within one process, and ratios are taken within a turn: the machine
 may be busy, but then it is for both. The peer is a checkout of https://github.com/google-deepmind/nanodo.
@@ -21,7 +23,7 @@ from rich.console import Console
 from genlab.configuration import ConfigError
 from launch import flags as command
 
-CASES = ("step", "loop", "sweep")
+CASES = ("step", "loop", "sweep", "fit")
 
 _PEER = flags.DEFINE_string("peer", None, "Root of a checkout of nanodo (for step and sweep).")
 _SHAPES = flags.DEFINE_string("shapes", None, "Models as WIDTH,LAYERS,HEADS, separated by blanks.")
@@ -30,6 +32,10 @@ _SECONDS = flags.DEFINE_float("seconds", 0.5, "Length of a turn. A turn of the l
                               "of the sweep 40 times, as nanodo runs it.", lower_bound=0.0)
 _WORKERS = flags.DEFINE_integer("workers", None, "Worker processes of the sweep; one a core by default.",
                                 lower_bound=1)
+_RUNS = flags.DEFINE_string("runs", None, "CSV table to fit; one of 240 made-up rows by default.")
+_COLUMNS = flags.DEFINE_string("columns", "", "What that table calls its columns: params=N,tokens=D,loss=loss.")
+_WHERE = flags.DEFINE_string("where", "", "Use only the rows for which this pandas expression holds.")
+_ALL = flags.DEFINE_bool("all", False, "Of fit: SciPy runs all its starts and resamples (10 minutes), not one in 45.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the results.")
 
 
@@ -39,7 +45,7 @@ def main(case: str) -> int:
     from launch.benchmarks.shapes import DEFAULT_SHAPES, parse_shapes
 
     shapes = parse_shapes(_SHAPES.value or DEFAULT_SHAPES)
-    if case != "loop" and not _PEER.value:
+    if case not in ("loop", "fit") and not _PEER.value:
         raise ConfigError(f"{case} compares with nanodo: give --peer=PATH, the root of a checkout of it")
     if _OUTPUT.value and not Path(_OUTPUT.value).resolve().parent.is_dir():
         raise ConfigError(f"--output={_OUTPUT.value}: there is no folder {Path(_OUTPUT.value).parent}")
@@ -52,6 +58,12 @@ def main(case: str) -> int:
 
 
 def _measure(case: str, shapes: list, console: Console) -> tuple[dict, bool]:
+    if case == "fit":
+        from genlab.scaling import read_runs
+        from launch.benchmarks import fit
+
+        runs = read_runs(_RUNS.value, _COLUMNS.value, _WHERE.value) if _RUNS.value else None
+        return fit.run(runs, _ALL.value, console)
     if case == "loop":
         from launch.benchmarks import loop
 
