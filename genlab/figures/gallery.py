@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from genlab.figures import style
+from genlab.figures.approaches import approaches
 from genlab.figures.backtest import backtest
 from genlab.figures.isoflop import isoflop
 from genlab.figures.law_fit import law_fit, shows_lines
@@ -52,6 +53,8 @@ def gallery(runs: Runs | pd.DataFrame, analysis: Analysis | None, unit: str | No
         ]
     if fit.law.allocates:
         panels.append(Panel("isoflop", isoflop(analysis.isoflop, fit, unit), _ISOFLOP))
+        if analysis.approaches is not None:
+            panels.append(Panel("approaches", approaches(analysis.approaches), _APPROACHES))
     return [*panels, Panel("backtest", backtest(analysis.backtest), _BACKTEST)]
 
 
@@ -97,6 +100,11 @@ _ISOFLOP = (
     "(a) Loss against size at fixed training compute, with a parabola in the logarithms and its minimum "
     "(black). A budget whose minimum is at the edge of the sizes tried has none and is grey. (b) The "
     "minima and the power law through them, beside the size that the fitted law holds best."
+)
+_APPROACHES = (
+    "The compute-optimal size by the three approaches of Hoffmann et al. 2022: the envelope of training curves, "
+    "the minima of isoFLOP curves (by parabola and by Akima's spline) and the fitted law, with 95 % bands, and the "
+    "exponents with their intervals. All rest on the same runs: bands that overlap are no proof of agreement."
 )
 _BACKTEST = (
     "Each law was fitted to the runs below a compute cut and asked about the runs above it, at several "

@@ -12,9 +12,10 @@ score is the root mean square of log(predicted / measured) over all these predic
 for a response on a linear scale); the lowest score wins, and scores within 1 % of each other go to the law
 with fewer parameters.
 
-The combination. Forecasts of all laws together, weighted by the inverse of their mean square errors at these
-cuts (`Backtest.weights`), as Bates and Granger 1969 ("The combination of forecasts", Operational Research
-Quarterly 20, section 3) weight two. There a mean square error is one of cuts, each of which counts the same.
+The combination. Forecasts of all laws together, with weights in inverse proportion to their mean square
+errors, as Bates and Granger 1969 ("The combination of forecasts", Operational Research Quarterly 20) weight
+two. A cut with much to extrapolate has far larger errors than one with little; so that it does not decide
+alone, the weights are computed at each cut and then averaged (`Backtest.weights`).
 
 How this was arrived at. The rule of choice was there first. On the 92 learning curves of Alabdulmohsin et al.
 2022 (fitted by least squares, no law of more than one break), it chooses no better than the best single law
@@ -158,12 +159,12 @@ def backtest(
     table = pd.concat(parts, ignore_index=True)
     square = table["log_error"] ** 2
     scores = np.sqrt(square.groupby(table["law"], sort=False).mean()).to_dict()
-    of_cuts = square.groupby([table["law"], table[f"cut_{along}"]], sort=False).mean()
+    of_cuts = square.groupby([table[f"cut_{along}"], table["law"]], sort=False).mean().unstack()
     linear = laws[0].response_scale == "linear"
     rule = RULE.format(
         rows=rows, cut="compute" if along == "flops" else along, error="error" if linear else "log error"
     )
-    combination = _inverse_squares(of_cuts.groupby(level=0, sort=False).mean().to_dict())
+    combination = _shares(of_cuts)
     return Backtest(
         table, scores, _choose(laws, scores), rule, notes, combination, along, laws[0].response_scale
     )
@@ -286,8 +287,7 @@ def _choose(laws: list[Law], scores: dict[str, float]) -> str:
     return min(level, key=lambda law: (len(law.parameters), scores[law.name])).name
 
 
-def _inverse_squares(mean_squares: dict[str, float]) -> dict[str, float]:
-    """Shares in inverse proportion to mean square errors."""
-    inverse = {law: 1.0 / max(square, _EXACT**2) for law, square in mean_squares.items()}
-    total = sum(inverse.values())
-    return {law: share / total for law, share in inverse.items()}
+def _shares(mean_squares: pd.DataFrame) -> dict[str, float]:
+    """Shares in inverse proportion to mean square errors [cuts, laws], averaged over cuts."""
+    inverse = 1.0 / np.maximum(mean_squares, _EXACT**2)
+    return inverse.div(inverse.sum(axis=1), axis=0).mean().to_dict()

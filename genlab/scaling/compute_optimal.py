@@ -17,7 +17,7 @@ from genlab.scaling.fitted import Fit
 from genlab.scaling.fitting import HUBER_DELTA, fit_law
 from genlab.scaling.forecasts import forecast
 from genlab.scaling.influence import influence, with_and_without
-from genlab.scaling.isoflop import IsoFlop, isoflop_minima, isoflop_warnings
+from genlab.scaling.isoflop import METHODS, IsoFlop, isoflop_minima, isoflop_warnings
 from genlab.scaling.law import Law, parse_numbers
 from genlab.scaling.laws import candidates, get_law
 from genlab.scaling.runs import Runs
@@ -111,7 +111,7 @@ class ComputeOptimal:
         fit = fits[choice]
         told = {name: forecast(each, held_out, _scatter(each, tested)) for name, each in fits.items()}
         found, comparisons = self._sensitivity(fit, grid)
-        isoflop = _isoflop(grid) if fit.law.allocates else []
+        isoflop = _isoflop(grid, fit) if fit.law.allocates else []
         analysis = Analysis(
             fits=fits,
             choice=choice,
@@ -231,8 +231,9 @@ def fit_rows(fit: Fit, runs: Runs) -> Runs:
     return runs.take(np.array([name in used for name in runs.names]))
 
 
-def _isoflop(grid: Runs) -> list[IsoFlop]:
-    return isoflop_minima(grid.require(("params", "tokens", "loss", "flops")))
+def _isoflop(grid: Runs, fit: Fit) -> list[IsoFlop]:
+    rows = grid.require(("params", "tokens", "loss", "flops"))
+    return [curve for method in METHODS for curve in isoflop_minima(rows, method=method, fit=fit)]
 
 
 def _choose(laws: list[Law], tested: Backtest | None) -> tuple[str, str]:

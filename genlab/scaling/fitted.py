@@ -8,7 +8,7 @@ import numpy as np
 from genlab.scaling.cost import Cost
 from genlab.scaling.law import Law
 from genlab.scaling.laws import get_law
-from genlab.scaling.runs import LeftOut
+from genlab.scaling.runs import LeftOut, Runs
 
 _DRAWS = 8  # residuals drawn for each refit of the bootstrap
 
@@ -36,6 +36,7 @@ class Fit:
       groups: columns whose values make the groups that the bootstrap resampled; "" for single rows.
       profile_95: parameter -> 95 % profile-likelihood interval, where asked for
         (`genlab.scaling.profile`).
+      runs: the rows used, for `plot`; None for a fit that was read from a file.
     """
 
     law: Law
@@ -54,6 +55,7 @@ class Fit:
     weights: np.ndarray | None = None
     groups: str = ""
     profile_95: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    runs: Runs | None = dataclasses.field(default=None, repr=False)
 
     @property
     def values(self) -> np.ndarray:
@@ -141,6 +143,26 @@ class Fit:
         params, tokens = self.law.allocate(values, flops, self.cost)
         loss = self.law.predict_each(values, params=params, tokens=tokens)
         return {"params": params, "tokens": tokens, "tokens_per_param": tokens / params, "loss": loss}
+
+    def plot(self, runs: Runs | None = None):
+        """A figure of the law through its runs with the residuals: `genlab.figures.law_fit` or `response`.
+
+        Args:
+          runs: the table to draw, e.g. with held-out runs in it; by default the rows that were fitted.
+
+        Returns:
+          a matplotlib Figure.
+
+        Raises:
+          ValueError: a fit that was read from a file, and no runs.
+        """
+        from genlab import figures  # a floor up, and only when somebody looks: a fit needs no matplotlib
+
+        runs = self.runs if runs is None else runs
+        if runs is None:
+            raise ValueError("this fit was read from a file: give the runs to plot")
+        draw = figures.response if len(self.law.inputs) == 1 else figures.law_fit
+        return draw(runs, self)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON; `from_json` is its inverse."""

@@ -119,6 +119,7 @@ def fit_law(
         loss=loss,
         weights=row_weight,
         groups=groups,
+        runs=runs,
     )
     if profile:
         fit.profile_95.update(profile_intervals(fit, runs))

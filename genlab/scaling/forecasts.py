@@ -18,7 +18,8 @@ def forecast(fit: Fit, held_out: Runs, scatter: float | None = None) -> list[dic
         residuals. Give the law's backtest error where it is larger: it is the error of predictions.
 
     Returns:
-      one dict a run: name, predicted, measured, relative_error (predicted / measured - 1),
+      one dict a run: name, predicted, measured, relative_error (predicted / measured - 1; NaN of a measured 0,
+      which only a law whose `response_scale` is linear allows), error (predicted - measured),
       interval_95 (None without a bootstrap), covered (whether it holds the measured value), law, the
       law's inputs, flops, and extrapolation (flops over the largest fitted).
     """
@@ -37,7 +38,8 @@ def forecast(fit: Fit, held_out: Runs, scatter: float | None = None) -> list[dic
             "name": name,
             "predicted": float(predicted[i]),
             "measured": float(measured[i]),
-            "relative_error": float(predicted[i] / measured[i] - 1.0),
+            "relative_error": float(predicted[i] / measured[i] - 1.0) if measured[i] else float("nan"),
+            "error": float(predicted[i] - measured[i]),
             "interval_95": [float(low[i]), float(high[i])] if known else None,
             "covered": bool(low[i] <= measured[i] <= high[i]) if known else None,
             "law": law.name,

@@ -6,6 +6,7 @@ error of one line.
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
@@ -61,7 +62,7 @@ class Runs:
     def __len__(self) -> int:
         return len(self.frame)
 
-    @property
+    @functools.cached_property
     def names(self) -> list[str | int]:
         """One identity a row: its name where the table has unique names, else its row number."""
         return _identities(self.frame)

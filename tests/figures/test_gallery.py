@@ -88,15 +88,17 @@ def test_without_an_analysis_the_runs_are_shown_alone(table):
 
 def test_isoflop_shows_minima_and_says_which_budgets_have_none(analysis):
     refused = {"coefficients": (), "best_params": None, "best_tokens": None, "best_loss": None}
-    first, *rest = analysis.isoflop
-    curves = [dataclasses.replace(first, **refused, refused="edge", interpolated=True), *rest]
+    budget = analysis.isoflop[0].flops
+    rest = [curve for curve in analysis.isoflop if curve.flops != budget]
+    first = [curve for curve in analysis.isoflop if curve.flops == budget]
+    curves = [dataclasses.replace(curve, **refused, refused="edge", interpolated=True) for curve in first] + rest
     figure = isoflop(curves, analysis.fit)
     for curve in rest:
         assert has_point(figure.axes[0], curve.best_params, curve.best_loss)
         assert has_point(figure.axes[1], curve.flops, curve.best_params)
     for curve in curves:
         assert all(has_point(figure.axes[0], *at) for at in zip(curve.params, curve.loss, strict=True))
-    assert f"1 of {len(curves)} budgets without a minimum" in texts(figure)
+    assert f"1 of {len({curve.flops for curve in curves})} budgets without a minimum" in texts(figure)
     assert "interpolated" in texts(figure)
 
 

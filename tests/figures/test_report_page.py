@@ -53,7 +53,7 @@ def page(sweep_table, sweep_analysis, tmp_path_factory):
 
 
 def test_the_page_loads_nothing_from_anywhere(page):
-    assert len(page.loads) == 5
+    assert len(page.loads) == 6  # the empty icon and five figures
     assert all(source.startswith("data:") for source in page.loads)
 
 
