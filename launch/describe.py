@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from genlab.experiment import FLOPS_CONVENTION, Experiment
-from genlab.scaling.compute import count_flops
-from genlab.scaling.memory import estimate_memory
+from genlab.scaling.counting.compute import count_flops
+from genlab.scaling.counting.memory import estimate_memory
 from genlab.training.optimizers import initial_optimizer_state
 from genlab.training.program import count_parameters
 from genlab.training.step import initial_state, make_train_step

@@ -30,8 +30,8 @@ from rich.console import Console
 
 from genlab.scaling import LAWS, Analysis, ComputeOptimal, Runs, get_law, read_runs
 from genlab.scaling.checklist import checklist_markdown
+from genlab.scaling.fitting.robust import LOSSES
 from genlab.scaling.jsonfile import write_json
-from genlab.scaling.robust import LOSSES
 from genlab.scaling.simulate import simulate
 from launch import flags as command
 from launch import screen, simulation

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from genlab.scaling import Analysis, Fit, Runs
-from genlab.scaling.backtest import Backtest
-from genlab.scaling.comparison import Comparison
+from genlab.scaling.approaches.comparison import Comparison
+from genlab.scaling.forecasts.backtest import Backtest
 
 _REACHES = (1.0, 1.5, 2.0, 4.0, 8.0, 32.0, math.inf)
 

@@ -31,10 +31,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
-from absl import app, flags
+from absl import flags
 from rich.console import Console
-from rich.table import Table
 
 _TABLES = flags.DEFINE_string("tables", "", "Folder of the CSV tables.")
 _ONLY = flags.DEFINE_list("only", [], "Studies to run, by name; by default all.")

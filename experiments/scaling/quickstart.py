@@ -4,7 +4,7 @@
 
 Fifteen runs of 11,000 to 119,000 parameters, at four compute budgets; the fit sees fourteen. The form of
 the law, Chinchilla's, Kaplan's or Busbridge's, is chosen by backtest among the fourteen (the rule:
-genlab/scaling/backtest.py), and its forecast of the fifteenth, with three times the compute of any other,
+genlab/scaling/forecasts/backtest.py), and its forecast of the fifteenth, with three times the compute of any other,
 is checked.
 
 2 CPU cores, no cache, Python 3.11.7: 1 min 45 s in all. Busbridge's form was chosen (backtest error 0.2 %;
@@ -36,7 +36,7 @@ HELD_OUT = {3.2e12: (64,)}
 
 
 def flops_per_token(width: int) -> float:
-    """6 (N' + V D) + 12 L T D: all the matmuls of training (genlab/scaling/conventions.py)."""
+    """6 (N' + V D) + 12 L T D: all the matmuls of training (genlab/scaling/counting/conventions.py)."""
     blocks = 12 * DEPTH * width**2
     return 6 * (blocks + VOCABULARY * width) + 12 * DEPTH * SEQUENCE_LENGTH * width
 

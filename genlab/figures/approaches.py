@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from genlab.figures import style
-from genlab.scaling.comparison import Comparison, Estimate
+from genlab.scaling.approaches.comparison import Comparison, Estimate
 
 _NAMES = {
     "envelope": "1  envelope",

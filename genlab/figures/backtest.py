@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from genlab.figures import style
-from genlab.scaling.backtest import Backtest
+from genlab.scaling.forecasts.backtest import Backtest
 
 
 @style.paper_style()

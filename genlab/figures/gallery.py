@@ -16,7 +16,7 @@ from genlab.figures.loss_vs_compute import loss_vs_compute
 from genlab.figures.response import response
 from genlab.figures.table import loss_unit, run_table
 from genlab.scaling.analysis import Analysis
-from genlab.scaling.fitted import Fit
+from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.runs import Runs
 
 

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from genlab.figures import style
 from genlab.figures.table import loss_label
-from genlab.scaling.fitted import Fit
-from genlab.scaling.isoflop import IsoFlop, optimal_power_laws
+from genlab.scaling.approaches.isoflop import IsoFlop, optimal_power_laws
+from genlab.scaling.fitting.fitted import Fit
 
 _MOST_NAMES = 7  # More budgets than that are told by a colour bar: their names would not fit beside the curves.
 _REFUSED = "#a6a6a6"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from genlab.figures import style
 from genlab.figures.table import Curve, learning_curve, loss_label, measured, not_shown, run_table
-from genlab.scaling.fitted import Fit
+from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.runs import Runs
 
 _MEASURED = {

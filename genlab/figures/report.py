@@ -18,7 +18,7 @@ from genlab.figures.gallery import gallery
 from genlab.figures.runs_table import run_columns
 from genlab.figures.table import loss_unit, run_table
 from genlab.scaling.analysis import Analysis
-from genlab.scaling.fitted import Fit
+from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.runs import Runs
 
 _TEMPLATE = Path(__file__).parent / "report.html.jinja"

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from genlab.figures import style
 from genlab.figures.table import run_table
-from genlab.scaling.fitted import Fit
+from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.runs import Runs
 
 _LABELS = {"params": "parameters", "tokens": "training tokens", "flops": "training compute (FLOPs)", "loss": "loss"}

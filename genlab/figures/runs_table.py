@@ -8,7 +8,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from genlab.figures import markup
-from genlab.scaling.fitted import Fit
+from genlab.scaling.fitting.fitted import Fit
 
 
 class Cell(NamedTuple):

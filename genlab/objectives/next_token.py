@@ -11,7 +11,7 @@ from genlab.configuration import ConfigError
 from genlab.models import generation, ops
 from genlab.models.gpt import GPT
 from genlab.objectives.metric import Metric
-from genlab.scaling.conventions import CONVENTIONS, DecoderShape
+from genlab.scaling.counting.conventions import CONVENTIONS, DecoderShape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ class NextToken:
         return {"tokens": jax.ShapeDtypeStruct((batch_size, T + 1), jnp.int32)}
 
     def flops_conventions(self, sequence_length: int | None = None) -> dict[str, float]:
-        """Returns training FLOPs per token under each textbook convention (genlab/scaling/conventions.py)."""
+        """Returns training FLOPs per token under each textbook convention (genlab/scaling/counting/conventions.py)."""
         stack = self.model.stack_config()
         tree = jax.eval_shape(self.init, jax.random.key(0))
         sizes = {path[0].key: leaf.size for path, leaf in jax.tree_util.tree_leaves_with_path(tree)

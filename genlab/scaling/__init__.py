@@ -12,23 +12,23 @@
 """
 
 from genlab.scaling.analysis import Analysis
-from genlab.scaling.approaches import compare_approaches
-from genlab.scaling.backtest import Backtest, backtest
-from genlab.scaling.chain import Chain, fit_chain
-from genlab.scaling.comparison import Comparison
+from genlab.scaling.approaches.compare import compare_approaches
+from genlab.scaling.approaches.comparison import Comparison
+from genlab.scaling.approaches.envelope import envelope
+from genlab.scaling.approaches.isoflop import IsoFlop, isoflop_minima, optimal_exponent
+from genlab.scaling.approaches.power_laws import PowerLaw, power_law
 from genlab.scaling.compute_optimal import ComputeOptimal
 from genlab.scaling.cost import Cost
-from genlab.scaling.envelope import envelope
-from genlab.scaling.fitted import Fit
-from genlab.scaling.fitting import fit_law
-from genlab.scaling.forecasts import forecast
-from genlab.scaling.groups import fit_by
-from genlab.scaling.influence import influence, with_and_without
-from genlab.scaling.isoflop import IsoFlop, isoflop_minima, optimal_exponent
+from genlab.scaling.fitting.fit_law import fit_law
+from genlab.scaling.fitting.fitted import Fit
+from genlab.scaling.fitting.influence import influence, with_and_without
+from genlab.scaling.fitting.profile import profile_interval
+from genlab.scaling.forecasts.backtest import Backtest, backtest
+from genlab.scaling.forecasts.chain import Chain, fit_chain
+from genlab.scaling.forecasts.forecast import forecast
+from genlab.scaling.forecasts.groups import fit_by
 from genlab.scaling.law import Law, Parameter
 from genlab.scaling.laws import LAWS, get_law
-from genlab.scaling.power_laws import PowerLaw, power_law
-from genlab.scaling.profile import profile_interval
 from genlab.scaling.runs import Runs, read_runs
 from genlab.scaling.simulate import planned_grid, simulate
 

@@ -5,11 +5,11 @@ import json
 import os
 from typing import Any
 
-from genlab.scaling.backtest import Backtest
+from genlab.scaling.approaches.comparison import Comparison
+from genlab.scaling.approaches.isoflop import IsoFlop
 from genlab.scaling.checklist import Item
-from genlab.scaling.comparison import Comparison
-from genlab.scaling.fitted import Fit
-from genlab.scaling.isoflop import IsoFlop
+from genlab.scaling.fitting.fitted import Fit
+from genlab.scaling.forecasts.backtest import Backtest
 from genlab.scaling.jsonfile import write_json
 from genlab.scaling.runs import Runs
 
@@ -22,12 +22,12 @@ class Analysis:
       fits: law name -> Fit to all the grid's rows.
       choice: the law whose numbers count.
       choice_reason: why that one, in words.
-      forecasts: one dict a held-out run, by the chosen law: see `genlab.scaling.forecasts.forecast`.
+      forecasts: one dict a held-out run, by the chosen law: see `genlab.scaling.forecast`.
       other_forecasts: the same by the laws that were not chosen.
       backtest: None where the table is too small for one.
-      isoflop: one curve a budget, see `genlab.scaling.isoflop`.
+      isoflop: one curve a budget, see `genlab.scaling.approaches.isoflop`.
       budgets: one dict a budget asked for: see `Fit.allocation`.
-      influence: the rows that the chosen fit rests on, see `genlab.scaling.influence`; empty if not asked.
+      influence: the rows that the chosen fit rests on, see `genlab.scaling.fitting.influence`; empty if not asked.
       comparisons: the chosen law fitted with and without some rows, side by side: one dict a set of rows,
         with `dropped` (why), `rows` (their names), and "with" and "without" as of `with_and_without`.
       checklist: what reviewers ask, answered where the table can answer.

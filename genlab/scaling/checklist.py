@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genlab.scaling.fitted import Fit
+from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.runs import Runs
 
 OPEN = "open: for the author to state"

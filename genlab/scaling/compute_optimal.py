@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from genlab.scaling.analysis import Analysis
-from genlab.scaling.approaches import compare_approaches
-from genlab.scaling.backtest import Backtest, backtest
-from genlab.scaling.chain import fit_chain
+from genlab.scaling.approaches.compare import compare_approaches
+from genlab.scaling.approaches.comparison import Comparison
+from genlab.scaling.approaches.isoflop import METHODS, IsoFlop, isoflop_minima, isoflop_warnings
 from genlab.scaling.checklist import reporting_checklist
-from genlab.scaling.comparison import Comparison
-from genlab.scaling.fitted import Fit
-from genlab.scaling.fitting import HUBER_DELTA, fit_law
-from genlab.scaling.forecasts import forecast
-from genlab.scaling.influence import influence, with_and_without
-from genlab.scaling.isoflop import METHODS, IsoFlop, isoflop_minima, isoflop_warnings
+from genlab.scaling.fitting.fit_law import HUBER_DELTA, fit_law
+from genlab.scaling.fitting.fitted import Fit
+from genlab.scaling.fitting.influence import influence, with_and_without
+from genlab.scaling.forecasts.backtest import Backtest, backtest
+from genlab.scaling.forecasts.chain import fit_chain
+from genlab.scaling.forecasts.forecast import forecast
 from genlab.scaling.law import Law, parse_numbers
 from genlab.scaling.laws import candidates, get_law
 from genlab.scaling.runs import Runs
@@ -29,7 +29,7 @@ _COMPARED = 200  # bootstrap refits of a side-by-side comparison
 class ComputeOptimal:
     """Fits laws to the runs that are not held out, chooses one, and asks it about the rest.
 
-    The law that counts is chosen by rolling backtest among the fitted runs (`genlab.scaling.backtest` states
+    The law that counts is chosen by rolling backtest among the fitted runs (`genlab.scaling.forecasts.backtest` states
     the rule), before any held-out run is looked at; where the table is too small for a backtest it is the
     first in `laws`. Isoflop minima and budgets need a law of params and tokens; the rest serves any law.
 
@@ -40,7 +40,7 @@ class ComputeOptimal:
       tokens: the column that is D; "examples" for images.
       loss: the column that is L.
       budgets: training FLOPs at which to state the compute-optimal run.
-      robust: the loss of the residuals, a name of `genlab.scaling.robust.LOSSES`.
+      robust: the loss of the residuals, a name of `genlab.scaling.fitting.robust.LOSSES`.
       delta: its threshold, on log residuals.
       weights: of the rows: a column or an expression; "" for equal ones.
       groups: columns whose values make the groups that the bootstrap resamples; "" for single rows.
@@ -93,7 +93,7 @@ class ComputeOptimal:
         Args:
           runs: the table.
           curves: training curves for the first approach to the compute-optimal size, one row a point (see
-            `genlab.scaling.curves`); by default the table's own column `curve`.
+            `genlab.scaling.approaches.curves`); by default the table's own column `curve`.
 
         Raises:
           ValueError: the table cannot be fitted by any of the laws.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genlab.scaling.fitting import fit_law
+from genlab.scaling.fitting.fit_law import fit_law
 from genlab.scaling.law import Law
 from genlab.scaling.laws import get_law
 from genlab.scaling.runs import Runs

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from genlab.configuration import ConfigError
-from genlab.scaling.devices import model_flops_utilization
+from genlab.scaling.counting.devices import model_flops_utilization
 from genlab.training.checkpoints import Checkpoints
 from genlab.training.curve import LearningCurve
 from genlab.training.evaluation import Estimate, evaluate

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from genlab.data.cache import cache_folder
-from genlab.scaling.compute import count_flops, count_jaxpr
+from genlab.scaling.counting.compute import count_flops, count_jaxpr
 from genlab.training.optimizers import Optimizer
 from genlab.training.plans import Plan
 from genlab.training.step import (

@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table as Screen
 
 from genlab.scaling import Runs, fit_law, get_law, read_runs
-from genlab.scaling.bootstrap import Refits, draw_resamples
-from genlab.scaling.minimize import SAME_MINIMUM
-from genlab.scaling.rows import table_of
+from genlab.scaling.fitting.bootstrap import Refits, draw_resamples
+from genlab.scaling.fitting.minimize import SAME_MINIMUM
+from genlab.scaling.fitting.rows import table_of
 from launch.benchmarks.fit_reference import GRID, Reference
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genlab.figures.approaches import approaches
-from genlab.scaling.comparison import Comparison, Estimate
+from genlab.scaling.approaches.comparison import Comparison, Estimate
 
 
 def estimate(approach, name, exponent, width):

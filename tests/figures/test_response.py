@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from genlab.figures.response import response
-from genlab.scaling.fitting import fit_law
+from genlab.scaling.fitting.fit_law import fit_law
 from genlab.scaling.law import Law, Parameter, exp
 from genlab.scaling.laws.terms import coefficient, exponent
 from genlab.scaling.runs import Runs

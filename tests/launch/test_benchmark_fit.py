@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from genlab.scaling import get_law, read_runs
-from genlab.scaling.derivatives import Derivatives
-from genlab.scaling.rows import table_of
+from genlab.scaling.fitting.derivatives import Derivatives
+from genlab.scaling.fitting.rows import table_of
 from launch.benchmarks import fit
 from launch.benchmarks.fit_reference import GRID
 

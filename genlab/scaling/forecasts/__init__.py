@@ -1,0 +1,1 @@
+"""What laws say about runs that they did not see: held-out runs, rolling backtests, groups, accuracies."""
