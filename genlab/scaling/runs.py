@@ -211,7 +211,7 @@ def read_runs(
     table: str | os.PathLike | pd.DataFrame,
     columns: str | Mapping[str, str] | None = None,
     where: str = "",
-    needed: tuple[str, ...] = ("params", "tokens", "loss"),
+    needed: tuple[str, ...] | None = None,
     embeddings: Literal["included", "excluded", ""] = "",
 ) -> Runs:
     """Reads a table of runs from a CSV file or a DataFrame, and checks what a fit relies on.
@@ -224,7 +224,8 @@ def read_runs(
       columns: canonical name -> the table's own name, as a mapping or as "params=N,tokens=D,loss=loss".
         Both names can be used in expressions.
       where: a pandas expression; the rows that do not match are left out.
-      needed: canonical columns that must be there.
+      needed: canonical columns that must be there; by default params, tokens and loss, or x and loss where
+        `columns` says which column is x.
       embeddings: whether `params` counts the embeddings, if that is known.
 
     Raises:
@@ -236,6 +237,8 @@ def read_runs(
     frame = _read(table, source)
     columns = parse_columns(columns)
     frame = _rename(frame, columns, source)
+    if needed is None:
+        needed = ("x", "loss") if "x" in columns else ("params", "tokens", "loss")
     missing = [name for name in needed if name not in frame]
     if missing:
         hint = f"name it with columns, e.g. {missing[0]}=NAME; {_there_are(frame)}"
