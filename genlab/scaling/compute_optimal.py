@@ -172,10 +172,12 @@ class ComputeOptimal:
 
     def _backtest(self, laws: list[Law], grid: Runs, warnings: list[str]) -> Backtest | None:
         try:
-            return backtest(laws, grid, self.robust, self.delta, seed=self.seed, weights=self.weights or None)
+            tested = backtest(laws, grid, self.robust, self.delta, seed=self.seed, weights=self.weights or None)
         except ValueError as error:
             warnings.append(str(error))
             return None
+        warnings.extend(tested.notes)
+        return tested
 
     def _accuracy(self, column: str, fit: Fit, grid: Runs, held_out: Runs) -> dict[str, Any]:
         name, law = _accuracy_law(column)
@@ -202,8 +204,8 @@ class ComputeOptimal:
         comparisons = []
         if found.rows:
             comparisons.append(self._compared("influential", fit.law, rows, found.rows))
-        everything = grid.unfiltered
-        dropped = [name for name in everything.names if name not in set(grid.names)]
+        everything, kept = grid.unfiltered, set(grid.names)
+        dropped = [name for name in everything.names if name not in kept]
         if dropped:
             comparisons.append(self._compared("left out by the filter", fit.law, everything, dropped))
         return found.to_json(), comparisons

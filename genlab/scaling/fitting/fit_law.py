@@ -33,7 +33,7 @@ from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.fitting.minimize import SAME_MINIMUM, Minima, follow, free_parameters, polish
 from genlab.scaling.fitting.profile import profile_intervals
 from genlab.scaling.fitting.robust import Robust
-from genlab.scaling.fitting.rows import check_identifiable, table_of, weighted_rows
+from genlab.scaling.fitting.rows import check_identifiable, some_rows, table_of, weighted_rows
 from genlab.scaling.fitting.starts import starting_points
 from genlab.scaling.fitting.weighting import FEW_GROUPS, row_groups
 from genlab.scaling.law import Law
@@ -41,7 +41,6 @@ from genlab.scaling.laws import get_law
 from genlab.scaling.runs import Runs
 
 HUBER_DELTA = 1e-3
-_ENOUGH_ROWS = 2_000
 _DISTINCT = 8  # minima on some of the rows that are followed on all of them
 
 
@@ -85,7 +84,7 @@ def fit_law(
     table = table_of(law, runs)
     check_identifiable(law, runs)
     all_rows = np.ones((1, len(table))) if row_weight is None else row_weight[None]
-    points = starting_points(law, table.take(_some_rows(len(table), seed)), starts, seed)
+    points = starting_points(law, table.take(some_rows(len(table), seed)), starts, seed)
     found = _follow_starts(law, table, points, all_rows[0], robust, seed)
     if not np.isfinite(found.objective).any():
         raise ValueError(f"{law.name} cannot be fitted to {runs.source}: no start gave a finite {law.response}")
@@ -135,13 +134,6 @@ def exact_values(law: Law, coordinates: np.ndarray) -> np.ndarray:
     return values
 
 
-def _some_rows(count: int, seed: int) -> np.ndarray:
-    """At most 2,000 rows, drawn at random: enough to find out where the minima are."""
-    if count <= 2 * _ENOUGH_ROWS:
-        return np.arange(count)
-    return np.random.default_rng([seed, 2]).permutation(count)[:_ENOUGH_ROWS]
-
-
 def _follow_starts(
     law: Law, table: Table, points: np.ndarray, weights: np.ndarray, loss: Robust, seed: int
 ) -> Minima:
@@ -149,7 +141,7 @@ def _follow_starts(
 
     100,000 rows took 54 s of one core otherwise, 2 s this way.
     """
-    rows = _some_rows(len(table), seed)
+    rows = some_rows(len(table), seed)
     found = follow(law, table.take(rows), points, np.repeat(weights[None, rows], len(points), 0), loss)
     if len(rows) == len(table):
         return found

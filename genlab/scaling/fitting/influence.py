@@ -151,10 +151,11 @@ def with_and_without(
     """
     gone = np.asarray(dropped)
     if gone.dtype != bool:
-        unknown = [name for name in gone.tolist() if name not in set(runs.names)]
+        unwanted, there = dict.fromkeys(gone.tolist()), set(runs.names)
+        unknown = [name for name in unwanted if name not in there]
         if unknown:
             raise ValueError(f"{runs.source} has no row {unknown[0]!r}")
-        gone = np.isin(np.array(runs.names, dtype=object), gone)
+        gone = np.array([name in unwanted for name in runs.names])
     if not gone.any():
         raise ValueError("no row was dropped: there is nothing to compare")
     settings = {"resamples": 200, **settings}

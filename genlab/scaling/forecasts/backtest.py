@@ -10,7 +10,8 @@ its number of parameters plus 1 is at most 80 % of the runs, so that large laws 
 without cuts. At each cut every law is fitted to the runs at or below it and predicts all runs above it. The
 score is the root mean square of log(predicted / measured) over all these predictions (of predicted - measured
 for a response on a linear scale); the lowest score wins, and scores within 1 % of each other go to the law
-with fewer parameters.
+with fewer parameters. Of a table of more than 4,000 runs, 2,000 drawn at random stand for all, and a note says
+so: 12 cuts and 16 starts a cut would be 200 fits of the table, minutes of 100,000 rows.
 
 The combination. Forecasts of all laws together, with weights in inverse proportion to their mean square
 errors, as Bates and Granger 1969 ("The combination of forecasts", Operational Research Quarterly 20) weight
@@ -36,7 +37,7 @@ from genlab.scaling.fitting.derivatives import Table
 from genlab.scaling.fitting.fit_law import HUBER_DELTA
 from genlab.scaling.fitting.minimize import Minima, follow, free_parameters, minimize
 from genlab.scaling.fitting.robust import Robust
-from genlab.scaling.fitting.rows import check_identifiable, table_of, usable_rows
+from genlab.scaling.fitting.rows import check_identifiable, some_rows, table_of, usable_rows
 from genlab.scaling.fitting.starts import starting_points
 from genlab.scaling.fitting.weighting import row_weights
 from genlab.scaling.law import Law
@@ -51,6 +52,7 @@ _FOLLOWED = 3  # of the starts of each fit, those that a first descent leaves lo
 _TIE = 1.01
 _SAME_COST = 1.02  # a run that costs 2 % more is no test of extrapolation: it is fitted
 _EXACT = 1e-12  # root mean square errors below this are rounding
+_SAMPLED = "the backtest judges the laws by {taken:,} of the {rows:,} rows, drawn at random"
 RULE = (
     "least root mean square {error} of runs above a cut of {cut}, fitted to the runs at or below it, "
     "over all cuts that leave at least {rows} runs to fit; ties go to the law with fewer parameters"
@@ -69,7 +71,7 @@ class Backtest:
       scores: law -> root mean square of log_error over its rows.
       choice: the law with the lowest score.
       rule: the rule, in words.
-      notes: why a law is missing, in words.
+      notes: why a law is missing, or that some of the runs stand for all, in words.
       weights: law -> its share in `combine`; they sum to 1.
       along: the column that is cut, "flops" or the laws' one input.
       response_scale: of the laws, "log" or "linear".
@@ -130,7 +132,7 @@ def backtest(
       runs: the runs that may be fitted; keep held-out runs away.
       loss, delta: of the fits, as for `fit_law`.
       starts: starting points of each fit.
-      seed: of the starting points.
+      seed: of the starting points, and of the rows that stand for a large table.
       weights: of the rows in the fits (not in the scores), a column or an expression as for `fit_law`.
 
     Raises:
@@ -145,7 +147,11 @@ def backtest(
         runs = usable_rows(law, runs)
     along = cut_column(laws)
     runs = runs.require((along,))
+    taken = some_rows(len(runs), seed)
+    sampled = [_SAMPLED.format(taken=len(taken), rows=len(runs))] if len(taken) < len(runs) else []
+    runs = runs.take(np.sort(taken))
     laws, notes = _small_enough(laws, runs)
+    notes = [*sampled, *notes]
     cuts, rows = cuts_of(runs, max(_free(law) for law in laws), along)
     row_weight, robust = row_weights(runs, weights or None), Robust(loss, delta)
     parts = []
@@ -190,7 +196,9 @@ def cuts_of(runs: Runs, parameters: int, along: str = "flops") -> tuple[np.ndarr
     """
     values = runs.column(along)
     rows = max(parameters + _SPARE_ROWS, len(runs) // 2)
-    below = {int(np.sum(values <= _SAME_COST * level)): _SAME_COST * level for level in np.sort(values)}
+    levels = np.sort(values)
+    counts = np.searchsorted(levels, _SAME_COST * levels, side="right")
+    below = dict(zip(counts.tolist(), (_SAME_COST * levels).tolist(), strict=True))
     cuts = [cut for count, cut in below.items() if rows <= count < len(runs)]
     if not cuts:
         what = "compute" if along == "flops" else along

@@ -127,3 +127,12 @@ def test_accuracies_are_compared_by_differences():
     np.testing.assert_allclose(found.combine({law.name: np.array([0.0, 0.5])}), [0.0, 0.5])
     with pytest.raises(ValueError, match="different responses"):
         backtest((law, "power"), Runs(pd.DataFrame({"flops": flops, "accuracy": accuracy})))
+
+
+def test_some_rows_of_a_large_table_stand_for_all(synthetic, monkeypatch):
+    monkeypatch.setattr("genlab.scaling.fitting.rows._ENOUGH_ROWS", 40)
+    runs = synthetic("kaplan", noise=0.01, sizes=20, data=10)
+    found = backtest(("kaplan",), runs, starts=2)
+    assert found.notes == ["the backtest judges the laws by 40 of the 200 rows, drawn at random"]
+    assert set(found.table.name) < set(runs.names) and found.table.rows_fitted.max() < 40
+    assert not backtest(("kaplan",), synthetic("kaplan", noise=0.01), starts=2).notes
