@@ -41,7 +41,8 @@ def backtest(result: Backtest | None) -> Figure:
             color=colour,
             markersize=style.marker_size(len(of_law)),
             markeredgecolor="white",
-            markeredgewidth=0.5,
+            markeredgewidth=0.5 if len(of_law) <= style.MANY else 0.0,
+            rasterized=len(of_law) > style.MANY,
         )
         chosen = " (chosen)" if law == result.choice else ""
         axes.set_title(

@@ -82,8 +82,7 @@ def _draw_agreement(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.Si
     style.loss_axis(axes.xaxis, low, high)
     style.loss_axis(axes.yaxis, low, high)
     axes.plot([low, high], [low, high], color=style.MUTED, linewidth=0.6)
-    for x, y, size, role in zip(shown["loss"], predicted, shown["params"], shown["role"], strict=True):
-        axes.plot(x, y, color=colours(size), **_marker(role == "held_out", len(shown)))
+    _draw_points(axes, shown, shown["loss"], predicted, colours)
     axes.set_title(f"a   {style.title(fit.law.name)} law and runs")
     colours.bar(axes, shown["params"].to_numpy(), most=5)
 
@@ -92,8 +91,16 @@ def _predicted(shown: pd.DataFrame, fit: Fit) -> np.ndarray:
     return fit.predict(**{name: pd.to_numeric(shown[name]).to_numpy(float) for name in fit.law.inputs})
 
 
+def _draw_points(axes: Axes, shown: pd.DataFrame, x, y, colours: style.SizeColours) -> None:
+    """Every run's dot, [runs] each, and the held-out runs' stars."""
+    star = (shown["role"] == "held_out").to_numpy()
+    for held_out in (False, True):
+        points = (np.asarray(values)[star == held_out] for values in (x, y, shown["params"]))
+        style.draw_points(axes, *points, colours, **_marker(held_out, len(shown)))
+
+
 def _marker(held_out: bool, number: int) -> dict[str, Any]:
-    edge = {"markeredgecolor": "white", "markeredgewidth": 0.4, "linestyle": "none"}
+    edge = {"markeredgecolor": "white", "markeredgewidth": 0.4, "linestyle": "none", "rasterized": number > style.MANY}
     if held_out:
         return {"marker": "*", "markersize": 9, **edge}
     return {"marker": "o", "markersize": style.marker_size(number), **edge}
@@ -102,12 +109,10 @@ def _marker(held_out: bool, number: int) -> dict[str, Any]:
 def _draw_residuals(axes: Axes, shown: pd.DataFrame, fit: Fit, colours: style.SizeColours) -> None:
     predicted = _predicted(shown, fit)
     error = 100 * (predicted / shown["loss"].to_numpy() - 1)
-    held_out = (shown["role"] == "held_out").to_numpy()
     scatter = 100 * fit.residual_scatter
     axes.axhspan(-2 * scatter, 2 * scatter, color=style.FAINT, alpha=0.5, linewidth=0)
     axes.axhline(0, color=style.MUTED, linewidth=0.6)
-    for x, y, size, star in zip(shown["flops"], error, shown["params"], held_out, strict=True):
-        axes.plot(x, y, color=colours(size), **_marker(star, len(shown)))
+    _draw_points(axes, shown, shown["flops"], error, colours)
     span = shown["flops"].max() / shown["flops"].min()
     style.quantity_axis(axes.xaxis, shown["flops"].min() / span**0.06, shown["flops"].max() * span**0.06, most=4)
     reach = 1.25 * max(np.abs(error).max(), 2 * scatter)

@@ -119,7 +119,7 @@ def _above(x: np.ndarray, y: np.ndarray, left: int, middle: int, right: int) -> 
 
 def _draw_main(axes: Axes, shown: pd.DataFrame, fit: Fit | None, foretold: pd.DataFrame, by_name: dict) -> None:
     colours = style.SizeColours(shown["params"].to_numpy())
-    curves = {index: learning_curve(run) for index, run in shown.iterrows()}
+    curves = {index: learning_curve(run) for index, run in shown.iterrows()} if "curve" in shown else {}
     has_curves = any(len(curve.flops) > 1 for curve in curves.values())
     _set_limits(axes, shown, has_curves)
     _draw_runs(axes, shown, curves, colours)
@@ -138,6 +138,13 @@ def _draw_main(axes: Axes, shown: pd.DataFrame, fit: Fit | None, foretold: pd.Da
 
 def _draw_runs(axes: Axes, shown: pd.DataFrame, curves: dict[Any, Curve], colours: style.SizeColours) -> None:
     size = style.marker_size(len(shown))
+    if not curves:
+        rows = shown[shown["role"] != "held_out"].sort_values("params")
+        points = (rows["flops"], rows["loss"], rows["params"])
+        edge = {"markeredgecolor": "white", "markeredgewidth": 0.5}
+        above = 4 if len(rows) <= style.MANY else 1.5  # a cloud of dots would hide the law
+        style.draw_points(axes, *points, colours, marker="o", markersize=size, zorder=above, **edge)
+        return
     for index, run in shown.sort_values("params").iterrows():
         colour, curve = colours(run["params"]), curves[index]
         # The last bin of a curve is training loss; the run ends at its held-out loss.
@@ -169,7 +176,7 @@ def _draw_unfinished(axes: Axes, others: pd.DataFrame) -> list:
     A curve that leaves the frame is marked where it left.
     """
     drawn, (_, top) = [], axes.get_ylim()
-    for index, run in others.iterrows():
+    for index, run in others.iterrows() if "curve" in others else ():
         curve = learning_curve(run)
         if len(curve.flops) < 2:
             continue

@@ -85,7 +85,8 @@ def _draw_residuals(axes: Axes, x: np.ndarray, y: np.ndarray, held_out: np.ndarr
 
 def _draw_points(axes: Axes, x: np.ndarray, y: np.ndarray, held_out: np.ndarray) -> None:
     dots = {"linestyle": "none", "markeredgecolor": "white", "markeredgewidth": 0.4, "color": style.INK, "zorder": 3}
-    axes.plot(x[~held_out], y[~held_out], "o", markersize=style.marker_size(len(x)), **dots)
+    size = style.marker_size(len(x))
+    axes.plot(x[~held_out], y[~held_out], "o", markersize=size, rasterized=len(x) > style.MANY, **dots)
     if held_out.any():
         size, blue = 9 if held_out.sum() < 20 else 5, {**dots, "color": style.CATEGORIES[0]}
         axes.plot(x[held_out], y[held_out], "*", markersize=size, **blue, label="held out")

@@ -46,6 +46,15 @@ def test_colours_go_by_the_logarithm_of_size_even_for_one_size():
     assert len(style.SizeColours(np.array([7e6]))(7e6)) == 4
 
 
+@pytest.mark.parametrize(("count", "lines"), [(50, 50), (5000, 64)])
+def test_many_dots_are_drawn_together_and_as_pixels(count, lines):
+    axes = Figure().add_subplot()
+    params = np.geomspace(1e6, 1e10, count)
+    style.draw_points(axes, params, params, params, style.SizeColours(params), marker="o")
+    assert len(axes.lines) == lines and sum(len(line.get_xdata()) for line in axes.lines) == count
+    assert all(line.get_rasterized() == (count > style.MANY) for line in axes.lines)
+
+
 def test_text_is_dark_enough_to_read_on_white():
     for colour in ("#ffff00", "#bddf26", "#0072b2", "white"):
         red, green, blue = style.for_text(colour)
