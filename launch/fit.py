@@ -31,6 +31,7 @@ from rich.console import Console
 from genlab.scaling import LAWS, Analysis, ComputeOptimal, Runs, get_law, read_runs
 from genlab.scaling.checklist import checklist_markdown
 from genlab.scaling.fitting.robust import LOSSES
+from genlab.scaling.forecasts.groups import FITTED, fit_by
 from genlab.scaling.jsonfile import write_json
 from genlab.scaling.simulate import simulate
 from launch import flags as command
@@ -99,6 +100,8 @@ def main() -> int:
         seed=_SEED.value,
     )
     runs = read_table(laws)
+    if _BY.value:
+        return _by(config, runs, console)
     curves = read_runs(_CURVES.value, _COLUMNS.value) if _CURVES.value else None
     analysis = config.run(runs, curves)
     screen.show(analysis, runs, console)
@@ -156,6 +159,29 @@ def write(analysis: Analysis, runs: Runs, folder: Path, console: Console) -> Non
 
         paths += write_figures(runs, analysis, folder).values()
     console.print(f"written    {', '.join(path.name for path in paths)} in {folder}", soft_wrap=True)
+
+
+def _by(config: ComputeOptimal, runs: Runs, console: Console) -> int:
+    for flag in (_BUDGETS, _ACCURACY, _CURVES, _PROFILE, _GROUPS):
+        if flag.value:
+            raise ValueError(f"--by fits many groups, and --{flag.name} is for one fit: choose a group with --where")
+    found = fit_by(
+        config.candidates(runs),
+        runs,
+        _BY.value,
+        loss=config.robust,
+        delta=config.delta,
+        seed=config.seed,
+        weights=config.weights or None,
+    )
+    if (found.table["status"] != FITTED).all():
+        raise ValueError(f"none of {len(found.table)} groups can be fitted: {found.table['reason'].iloc[0]}")
+    screen.show_groups(found, runs.source, console)
+    if _OUTPUT.value:
+        Path(_OUTPUT.value).mkdir(parents=True, exist_ok=True)
+        write_json(found.to_json(), Path(_OUTPUT.value) / "fits.json")
+        console.print(f"written    fits.json in {_OUTPUT.value}", soft_wrap=True)
+    return 0
 
 
 def _simulate(console: Console) -> int:

@@ -12,8 +12,11 @@ from rich.table import Table
 from genlab.scaling import Analysis, Fit, Runs
 from genlab.scaling.approaches.comparison import Comparison
 from genlab.scaling.forecasts.backtest import Backtest
+from genlab.scaling.forecasts.groups import GroupFits
 
 _REACHES = (1.0, 1.5, 2.0, 4.0, 8.0, 32.0, math.inf)
+_RUNS_SHOWN = 8  # of the held-out ones
+_GROUPS_SHOWN = 12
 
 
 def show(analysis: Analysis, runs: Runs, console: Console) -> None:
@@ -43,7 +46,9 @@ def show(analysis: Analysis, runs: Runs, console: Console) -> None:
     if analysis.backtest is not None:
         console.print(reach_table(analysis.backtest))
     if analysis.forecasts:
-        console.print(forecast_table([*analysis.forecasts, *analysis.other_forecasts]))
+        console.print(forecast_table(analysis.forecasts))
+        if analysis.other_forecasts or len(analysis.forecasts) > _RUNS_SHOWN:
+            console.print(forecast_summary([*analysis.forecasts, *analysis.other_forecasts]))
     if analysis.accuracy:
         console.print(accuracy_table(analysis.accuracy))
     if analysis.budgets:
@@ -139,13 +144,24 @@ def _root_mean_square(errors: pd.Series) -> float:
 
 
 def forecast_table(forecasts: Sequence[dict[str, Any]]) -> Table:
-    """Forecasts beside what was measured."""
+    """Forecasts beside what was measured; of many, those that reach farthest."""
     rows = table("forecast of", "by", "predicted", "95 % interval", "measured", "error", "covered", "reach")
-    for row in forecasts:
+    for row in sorted(forecasts, key=lambda row: -row["extrapolation"])[:_RUNS_SHOWN]:
         covered = {True: "yes", False: "no", None: ""}[row["covered"]]
         reach = "" if math.isnan(row["extrapolation"]) else f"x{row['extrapolation']:.3g}"
         rows.add_row(str(row["name"]), row["law"], f"{row['predicted']:.4f}", interval(row["interval_95"]),
                      f"{row['measured']:.4f}", f"{row['relative_error']:+.2%}", covered, reach)
+    return rows
+
+
+def forecast_summary(forecasts: Sequence[dict[str, Any]]) -> Table:
+    """Each law's forecasts of all held-out runs together, in the order of the laws given."""
+    rows = table("all held-out runs", "runs", "error (root mean square)", "mean error", "covered")
+    for law, of_law in pd.DataFrame(forecasts).groupby("law", sort=False):
+        error = of_law["relative_error"]
+        known = of_law["covered"].dropna()
+        covered = f"{known.sum()} of {len(known)}" if len(known) else ""
+        rows.add_row(law, f"{len(of_law)}", f"{_root_mean_square(error):.2%}", f"{error.mean():+.2%}", covered)
     return rows
 
 
@@ -175,6 +191,58 @@ def budget_table(budgets: Sequence[dict[str, Any]]) -> Table:
                  for name in ("params", "tokens", "tokens_per_param", "loss"))
         rows.add_row(f"{row['flops']:.3g}", *cells)
     return rows
+
+
+def show_groups(found: GroupFits, source: str, console: Console) -> None:
+    """One fit a group: held-out errors by the first key, then the groups themselves, or their parameters."""
+    refused = found.table[found.table["status"] != "fitted"]
+    console.print(f"table      {source}: {len(found.table)} groups by {', '.join(found.by)}, {len(refused)} refused")
+    if len(found.forecasts):
+        console.print(group_summary(found))
+    console.print(group_table(found) if len(found.laws) > 1 else group_parameters(found))
+    if len(found.table) > _GROUPS_SHOWN:
+        console.print(f"           ... and {len(found.table) - _GROUPS_SHOWN} more in fits.json")
+    for _, row in refused.head(_GROUPS_SHOWN).iterrows():
+        console.print(f"[bold]refused[/bold]    {_keys(found, row)}: {row['reason']}", soft_wrap=True)
+
+
+def group_summary(found: GroupFits) -> Table:
+    """Mean over groups of the held-out error (root mean square): automatic, chosen law alone, every law."""
+    summary = found.summary(found.by[0] if len(found.by) > 1 else "")
+    several = len(found.laws) > 1
+    laws = [f"error_{law}" for law in found.laws]
+    rows = table(f"mean held-out error by {summary.index.name}" if len(found.by) > 1 else "mean held-out error",
+                 "groups", *(["combined", "chosen"] if several else []), *found.laws)  # fmt: skip
+    for key, row in summary.iterrows():
+        cells = row[[*(["error", "error_chosen"] if several else []), *laws]]
+        rows.add_row(str(key), f"{row['groups'] - row['refused']:.0f}", *(f"{cell:.4f}" for cell in cells))
+    return rows
+
+
+def group_table(found: GroupFits) -> Table:
+    """The groups: the law chosen in each, how many rows it had, its error on those that were held out."""
+    rows = table("group", "law chosen", "rows", "held out", "error, combined", "error, chosen")
+    for _, row in found.table[found.table["status"] == "fitted"].head(_GROUPS_SHOWN).iterrows():
+        errors = ("" if math.isnan(row[name]) else f"{row[name]:.4f}" for name in ("error", "error_chosen"))
+        rows.add_row(_keys(found, row), row["law"], f"{row['rows_fitted']}", f"{row['rows_held_out']}", *errors)
+    return rows
+
+
+def group_parameters(found: GroupFits) -> Table:
+    """The parameters of a single law in each group."""
+    names = list(dict.fromkeys(found.parameters.get("parameter", ())))
+    rows = table("group", "rows", *names)
+    for _, row in found.table[found.table["status"] == "fitted"].head(_GROUPS_SHOWN).iterrows():
+        here = found.parameters
+        for key in found.by:
+            here = here[here[key].astype(str) == str(row[key])]
+        values = dict(zip(here["parameter"], here["value"], strict=True))
+        rows.add_row(_keys(found, row), f"{row['rows_fitted']}", *(f"{values[name]:.5g}" for name in names))
+    return rows
+
+
+def _keys(found: GroupFits, row: pd.Series) -> str:
+    return ", ".join(str(row[key]) for key in found.by)
 
 
 def interval(ends: Sequence[float] | None) -> str:

@@ -22,8 +22,9 @@ class Analysis:
       fits: law name -> Fit to all the grid's rows.
       choice: the law whose numbers count.
       choice_reason: why that one, in words.
-      forecasts: one dict a held-out run, by the chosen law: see `genlab.scaling.forecast`.
-      other_forecasts: the same by the laws that were not chosen.
+      forecasts: one dict a held-out run, by the chosen law, or by all laws combined where they were left open
+        ("auto"): see `genlab.scaling.forecasts.forecast`.
+      other_forecasts: the same by the other laws.
       backtest: None where the table is too small for one.
       isoflop: one curve a budget, see `genlab.scaling.approaches.isoflop`.
       budgets: one dict a budget asked for: see `Fit.allocation`.

@@ -17,7 +17,7 @@ from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.fitting.influence import influence, with_and_without
 from genlab.scaling.forecasts.backtest import Backtest, backtest
 from genlab.scaling.forecasts.chain import fit_chain
-from genlab.scaling.forecasts.forecast import forecast
+from genlab.scaling.forecasts.forecast import combined_forecast, forecast
 from genlab.scaling.law import Law, parse_numbers
 from genlab.scaling.laws import candidates, get_law
 from genlab.scaling.runs import Runs
@@ -29,9 +29,11 @@ _COMPARED = 200  # bootstrap refits of a side-by-side comparison
 class ComputeOptimal:
     """Fits laws to the runs that are not held out, chooses one, and asks it about the rest.
 
-    The law that counts is chosen by rolling backtest among the fitted runs (`genlab.scaling.forecasts.backtest` states
-    the rule), before any held-out run is looked at; where the table is too small for a backtest it is the
-    first in `laws`. Isoflop minima and budgets need a law of params and tokens; the rest serves any law.
+    The law that counts is chosen by rolling backtest among the fitted runs
+    (`genlab.scaling.forecasts.backtest` states the rule), before any held-out run is looked at; where the
+    table is too small for a backtest it is the first in `laws`. Where the laws are left open ("auto"), held-out
+    runs are forecast by all of them together, weighted by their errors in the backtest. Isoflop minima and
+    budgets need a law of params and tokens; the rest serves any law.
 
     Attributes:
       laws: names of laws in order of preference; "auto" for all that the table has the columns of
@@ -110,13 +112,14 @@ class ComputeOptimal:
             fits[choice] = self._fit(next(law for law in laws if law.name == choice), grid, profile=True)
         fit = fits[choice]
         told = {name: forecast(each, held_out, _scatter(each, tested)) for name, each in fits.items()}
+        first = self._combined(fits, tested, held_out) or told.pop(choice)
         found, comparisons = self._sensitivity(fit, grid)
         isoflop = _isoflop(grid, fit) if fit.law.allocates else []
         analysis = Analysis(
             fits=fits,
             choice=choice,
             choice_reason=reason,
-            forecasts=told.pop(choice),
+            forecasts=first,
             other_forecasts=[row for rows in told.values() for row in rows],
             backtest=tested,
             isoflop=isoflop,
@@ -178,6 +181,13 @@ class ComputeOptimal:
             return None
         warnings.extend(tested.notes)
         return tested
+
+    def _combined(self, fits: dict[str, Fit], tested: Backtest | None, held_out: Runs) -> list[dict[str, Any]]:
+        """The forecasts of all laws together, where the laws were left open; else none."""
+        if "auto" not in self.laws or tested is None or len(tested.weights) < 2:
+            return []
+        scatter = {name: _scatter(fits[name], tested) for name in tested.weights}
+        return combined_forecast(fits, tested.weights, held_out, scatter)
 
     def _accuracy(self, column: str, fit: Fit, grid: Runs, held_out: Runs) -> dict[str, Any]:
         name, law = _accuracy_law(column)

@@ -64,3 +64,47 @@ def test_bad_input_is_one_line_and_exit_code_2(flags, message, table):
     assert done.returncode == 2
     assert message in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and done.stdout == ""
+
+
+@pytest.fixture(scope="module")
+def curves(tmp_path_factory):
+    """Two learning curves, one of them with a floor, and a group of two rows."""
+    seen = np.geomspace(1e6, 1e9, 24)
+    noise = np.exp(0.002 * np.random.default_rng(0).standard_normal((2, 24)))
+    parts = [pd.DataFrame({"model": name, "Seen": seen, "Loss": loss * noise[i], "train": seen < 3e8})
+             for i, (name, loss) in enumerate({"plain": 40 * seen**-0.25, "floor": 1.7 + 400 * seen**-0.4}.items())]
+    few = pd.DataFrame({"model": "few", "Seen": [1e6, 1e7], "Loss": [2.0, 1.0], "train": True})
+    path = tmp_path_factory.mktemp("curves") / "curves.csv"
+    pd.concat([*parts, few]).to_csv(path, index=False)
+    return path
+
+
+def test_every_group_is_fitted_for_itself(curves, tmp_path):
+    done = fit(f"--runs={curves}", "--x=Seen", "--response=Loss", "--holdout=not train", "--by=model",
+               "--law=power,power_floor", f"--output={tmp_path / 'out'}")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for words in ("3 groups by model, 1 refused", "mean held-out error", "refused    few: power", "fits.json"):
+        assert words in done.stdout, done.stdout
+    saved = json.loads((tmp_path / "out" / "fits.json").read_text())
+    rows = {row["model"]: row for row in saved["table"]}
+    assert rows["floor"]["law"] == "power_floor" and rows["few"]["status"] == "refused"
+    assert rows["floor"]["error"] < 0.01 and rows["floor"]["error_power"] > 0.02
+    found = {row["parameter"]: row["value"] for row in saved["parameters"]
+             if row["model"] == "floor" and row["law"] == "power_floor"}  # fmt: skip
+    assert found["E"] == pytest.approx(1.7, rel=0.05)
+
+
+def test_laws_left_open_forecast_together(curves, tmp_path):
+    done = fit(f"--runs={curves}", "--x=Seen", "--response=Loss", "--holdout=not train", "--where=model == 'floor'",
+               "--resamples=50", "--starts=8", "--figures=False", f"--output={tmp_path}")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    saved = json.loads((tmp_path / "fit.json").read_text())
+    assert {row["law"] for row in saved["forecasts"]} == {"combined"}
+    assert {row["law"] for row in saved["other_forecasts"]} == set(saved["fits"])
+    assert all(abs(row["relative_error"]) < 0.02 for row in saved["forecasts"])
+    assert "combined" in done.stdout and "chosen by" in done.stdout
+
+
+def test_what_a_fit_by_groups_cannot_give_is_refused(curves):
+    done = fit(f"--runs={curves}", "--x=Seen", "--response=Loss", "--by=model", "--budgets=1e21")
+    assert done.returncode == 2 and "--by fits many groups, and --budgets is for one fit" in done.stderr

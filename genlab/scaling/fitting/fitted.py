@@ -99,7 +99,12 @@ class Fit:
     def predict_interval(
         self, level: float = 0.95, scatter: float | None = None, **inputs
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Interval for a new run's measured response: bootstrap and residual scatter together.
+        """Interval for a new run's measured response: bootstrap and residual scatter together; see `draws`."""
+        low, high = _percentiles(self.draws(scatter, **inputs), level)
+        return (np.exp(low), np.exp(high)) if self.law.response_scale == "log" else (low, high)
+
+    def draws(self, scatter: float | None = None, **inputs) -> np.ndarray:
+        """The predictive distribution of a new run's (log) response: [draws, ...], in the inputs' shape.
 
         Each refit's prediction is moved by residuals drawn from the fit's own, scaled to a standard
         deviation of `scatter`, by default `residual_scatter`. The noise multiplies the response, or is
@@ -113,8 +118,7 @@ class Fit:
         noise = np.random.default_rng(0).choice(self.residuals, size=shape) * (
             scatter / size if size > 0 else 0.0
         )
-        low, high = _percentiles((predicted + noise).reshape(-1, *predicted.shape[1:]), level)
-        return (np.exp(low), np.exp(high)) if self.law.response_scale == "log" else (low, high)
+        return (predicted + noise).reshape(-1, *predicted.shape[1:])
 
     def allocate(self, flops) -> tuple[np.ndarray, np.ndarray]:
         """(N_opt, D_opt): the size and tokens of least loss at training compute `flops`.

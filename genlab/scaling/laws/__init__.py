@@ -51,13 +51,14 @@ def get_law(law: str | Law) -> Law:
 def candidates(runs: Runs) -> tuple[str, ...]:
     """The laws among which an analysis chooses by itself: those of params and tokens, or of x.
 
-    Laws of repeated data only where the table says that data was repeated.
+    Laws of repeated data only where the table says that data was repeated; of one variable those with at most one
+    break: each further one takes three more parameters, and as much time as all the others together.
 
     Raises:
       ValueError: the table has neither.
     """
     if runs.has("x"):
-        return SINGLE
+        return tuple(name for name in SINGLE if name not in ("broken_2", "broken_3"))
     if not (runs.has("params") and runs.has("tokens")):
         raise ValueError(
             f"{runs.source} has neither params and tokens nor x to choose a law for: name them with columns, "

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from genlab.scaling.fitting.fit_law import fit_law
-from genlab.scaling.forecasts.forecast import forecast
+from genlab.scaling.forecasts.forecast import COMBINED, combined_forecast, forecast, weighted_quantiles
 from genlab.scaling.runs import Runs
 
 
@@ -43,3 +43,45 @@ def test_no_bootstrap_no_interval_and_no_runs_no_forecast(synthetic):
     (row,) = forecast(plain, held_out(plain))
     assert row["interval_95"] is None and row["covered"] is None
     assert forecast(plain, Runs(held_out(plain).frame.iloc[:0])) == []
+
+
+def test_weighted_quantiles_of_equal_weights_are_order_statistics():
+    values = np.random.default_rng(0).standard_normal((40, 3))
+    found = weighted_quantiles(values, np.ones(40), (0.025, 0.5, 1.0))
+    np.testing.assert_array_equal(found, np.sort(values, axis=0)[[0, 19, 39]])
+    # A row of weight 3 counts as three copies, one of weight 0 as none.
+    counts = np.random.default_rng(1).integers(0, 4, 40)
+    copies = np.repeat(values, counts, axis=0)
+    found = weighted_quantiles(values, counts.astype(float), (0.1, 0.77))
+    np.testing.assert_array_equal(found, weighted_quantiles(copies, np.ones(len(copies)), (0.1, 0.77)))
+    assert np.isnan(weighted_quantiles(np.array([[1.0, np.nan], [2.0, 1.0]]), np.ones(2), (0.5,))[0, 1])
+
+
+def test_a_combined_forecast_is_the_weighted_geometric_mean_with_the_mixtures_interval(synthetic):
+    runs = synthetic("kaplan", noise=0.01)
+    fits = {name: fit_law(name, runs, starts=4, resamples=200) for name in ("kaplan", "chinchilla")}
+    far = held_out(fits["kaplan"])
+    scatter = {name: fit.residual_scatter for name, fit in fits.items()}
+    (alone,) = forecast(fits["kaplan"], far)
+    (other,) = forecast(fits["chinchilla"], far)
+    (row,) = combined_forecast(fits, {"kaplan": 0.7, "chinchilla": 0.3}, far, scatter)
+    assert row["law"] == COMBINED and row.keys() == alone.keys()
+    assert row["predicted"] == pytest.approx(alone["predicted"] ** 0.7 * other["predicted"] ** 0.3, rel=1e-12)
+    assert row["extrapolation"] == pytest.approx(alone["extrapolation"])
+    # One law with all the weight is that law; two that disagree are as wide as both together.
+    (single,) = combined_forecast(fits, {"kaplan": 1.0}, far, scatter)
+    assert single["interval_95"] == pytest.approx(alone["interval_95"], rel=2e-3)
+    (even,) = combined_forecast(fits, {"kaplan": 0.5, "chinchilla": 0.5}, far, scatter)
+    ends, points = zip(*((each["interval_95"], each["predicted"]) for each in (alone, other)), strict=True)
+    assert min(low for low, _ in ends) <= even["interval_95"][0] < min(points)
+    assert max(points) < even["interval_95"][1] <= max(high for _, high in ends)
+    plain = {name: fit_law(name, runs, starts=4, resamples=0) for name in fits}
+    assert combined_forecast(plain, {"kaplan": 1.0}, far, scatter)[0]["interval_95"] is None
+
+
+def test_the_reach_of_a_law_of_one_variable_is_along_it():
+    x = np.geomspace(1e6, 1e8, 12)
+    runs = Runs(pd.DataFrame({"x": x, "loss": 2.0 + 30.0 * x**-0.3}))
+    fit = fit_law("power_floor", runs, starts=4, resamples=0)
+    (row,) = forecast(fit, Runs(pd.DataFrame({"x": [5e8], "loss": [2.0]})))
+    assert row["extrapolation"] == pytest.approx(5.0)
