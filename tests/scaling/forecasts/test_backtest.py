@@ -96,12 +96,12 @@ def test_laws_of_one_variable_are_cut_along_it(curve):
     assert Backtest.from_json(found.to_json()).to_json() == found.to_json()
 
 
-def test_forecasts_are_combined_by_inverse_mean_squares(curve):
+def test_forecasts_are_combined_by_inverse_squared_mean_squares(curve):
     found = backtest(("power", "power_floor"), curve, starts=4)
     shares = []
     for _, rows in found.table.groupby("cut_x"):
         mean = {law: np.mean(part.log_error**2) for law, part in rows.groupby("law")}
-        shares.append(mean["power"] / (mean["power"] + mean["power_floor"]))
+        shares.append(mean["power"] ** 2 / (mean["power"] ** 2 + mean["power_floor"] ** 2))
     share = np.mean(shares)
     assert found.weights["power_floor"] == pytest.approx(share, rel=1e-12)
     assert sum(found.weights.values()) == pytest.approx(1.0)
