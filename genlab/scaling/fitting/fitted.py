@@ -10,6 +10,7 @@ from genlab.scaling.law import Law
 from genlab.scaling.laws import get_law
 from genlab.scaling.runs import LeftOut, Runs
 
+_ENDLESS = 1e60  # tokens
 _DRAWS = 8  # residuals drawn for each refit of the bootstrap
 
 
@@ -123,10 +124,12 @@ class Fit:
     def allocate(self, flops) -> tuple[np.ndarray, np.ndarray]:
         """(N_opt, D_opt): the size and tokens of least loss at training compute `flops`.
 
+        A law of repeated data is asked about fresh data; `Law.allocate` takes unique_tokens.
+
         Raises:
           ValueError: the law is not one of params and tokens.
         """
-        return self.law.allocate(self.values, flops, self.cost)
+        return self.law.allocate(self.values, flops, self.cost, **self._fresh)
 
     def allocation(self, flops: float, level: float = 0.95) -> dict[str, Any]:
         """The compute-optimal run at one budget, with bootstrap intervals.
@@ -143,9 +146,14 @@ class Fit:
             f"interval_{100 * level:g}": ends,
         }
 
+    @property
+    def _fresh(self) -> dict[str, float]:
+        """More unique tokens than any run sees, for a law that reads them."""
+        return {"unique_tokens": _ENDLESS} if "unique_tokens" in self.law.inputs else {}
+
     def _optimum(self, values: np.ndarray, flops: float) -> dict[str, np.ndarray]:
-        params, tokens = self.law.allocate(values, flops, self.cost)
-        loss = self.law.predict_each(values, params=params, tokens=tokens)
+        params, tokens = self.law.allocate(values, flops, self.cost, **self._fresh)
+        loss = self.law.predict_each(values, params=params, tokens=tokens, **self._fresh)
         return {"params": params, "tokens": tokens, "tokens_per_param": tokens / params, "loss": loss}
 
     def plot(self, runs: Runs | None = None):
@@ -176,6 +184,7 @@ class Fit:
             "citation": self.law.citation,
             "parameters": dict(self.parameters),
             "fixed": self.law.fixed,
+            "response_scale": self.law.response_scale,
             "objective": self.objective,
             "loss": self.loss,
             "delta": self.delta,
@@ -198,6 +207,7 @@ class Fit:
     def from_json(cls, saved: dict[str, Any]) -> "Fit":
         """The fit that `to_json` wrote."""
         law = get_law(saved["law"]).fix(**saved.get("fixed", {}))
+        law = dataclasses.replace(law, response_scale=saved.get("response_scale", law.response_scale))
         weights = saved.get("weights")
         return cls(
             law=law,
