@@ -104,6 +104,7 @@ class ComputeOptimal:
         grid, held_out = runs.grid, runs.held_out
         warnings: list[str] = []
         laws = self.candidates(grid)
+        warnings += self._check_budgets(laws)
         fits = self._fits(laws, grid, warnings)
         laws = [law for law in laws if law.name in fits]
         tested = self._backtest(laws, grid, warnings)
@@ -149,6 +150,17 @@ class ComputeOptimal:
             if not any(name in law.parameter_names for law in laws):
                 raise ValueError(f"none of {', '.join(law.name for law in laws)} has a parameter {name!r} to be held")
         return [law.fix(**{k: v for k, v in fixed.items() if k in law.parameter_names}) for law in laws]
+
+    def _check_budgets(self, laws: list[Law]) -> list[str]:
+        """What the answer to a budget means, in words; ValueError, before anything is fitted, where there is none."""
+        for law in laws if self.budgets else ():
+            if not {"params", "tokens"} <= set(law.inputs) or law.response != "loss":
+                raise ValueError(
+                    f"a budget is shared out by a law of the loss on params and tokens: {law.name} predicts "
+                    f"{law.response} from {', '.join(law.inputs)}"
+                )
+        repeated = self.budgets and any("unique_tokens" in law.inputs for law in laws)
+        return ["the budgets are for fresh data, every token seen once"] if repeated else []
 
     def _fit(self, law: Law, grid: Runs, **settings) -> Fit:
         return fit_law(

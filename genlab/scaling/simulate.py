@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from genlab.scaling.cost import Cost
 from genlab.scaling.fitting.fit_law import fit_law
 from genlab.scaling.law import Law
 from genlab.scaling.laws import get_law
@@ -144,6 +145,9 @@ def simulate(
     if not np.isfinite(clean).all():
         bad = int(np.argmin(np.isfinite(clean)))
         raise ValueError(f"{law.name} with these parameters gives no finite {law.response} in row {bad} of the plan")
+    points = None if predict is None else predict.require(law.inputs)
+    for flops in budgets:
+        law.allocate(values, flops, Cost())  # what cannot be answered is refused before anything is fitted
     rng = np.random.default_rng(seed)
     fits, failures = [], []
     for table in range(tables):
@@ -165,7 +169,7 @@ def simulate(
         intervals=np.array([list(fit.intervals.values()) for fit in fits] if resamples else []),
         converged=np.array([_converged(fit.certificate) for fit in fits]),
         failures=failures,
-        forecasts=[] if predict is None else _forecasts(law, values, fits, predict.require(law.inputs), noise, rng),
+        forecasts=[] if points is None else _forecasts(law, values, fits, points, noise, rng),
         budgets=[_budget(law, values, fits, flops) for flops in budgets],
     )
 

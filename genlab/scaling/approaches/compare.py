@@ -187,14 +187,19 @@ def _parametric_estimate(fit: Fit, span: _Span) -> Estimate:
             return np.full(drawn.shape[1:], np.nan), np.full(drawn.shape[1:], np.nan)
         return np.percentile(drawn, [2.5, 97.5], axis=0)
 
+    name = f"parametric {fit.law.name}"
     budgets, grid = np.array(span.budgets), span.grid
-    params, tokens = fit.allocate(budgets)
+    with np.errstate(all="ignore"):
+        params, tokens = fit.allocate(budgets)
+        at = exponents(fit.values)
+        if not (np.isfinite(at).all() and np.isfinite(np.log([params, tokens])).all()):
+            return Estimate(3, name, "the fitted law has no finite best size", warnings=tuple(fit.warnings))
     drawn_params, drawn_tokens = fit.law.allocate(fit.samples, budgets, fit.cost)
     drawn = {"params": drawn_params, "tokens": drawn_tokens, "tokens_per_param": drawn_tokens / drawn_params}
-    at, ends = exponents(fit.values), np.array(interval(exponents(fit.samples)))
+    ends = np.array(interval(exponents(fit.samples)))
     return Estimate(
         approach=3,
-        name=f"parametric {fit.law.name}",
+        name=name,
         exponent=float(at[0]),
         exponent_interval_95=tuple(map(float, ends[:, 0])),
         tokens_exponent=float(at[1]),

@@ -132,7 +132,7 @@ def _better(old: Minima | None, new: Minima) -> Minima:
     """Problem by problem the lower objective; at equal ones, the converged result."""
     if old is None:
         return new
-    slack = SAME_MINIMUM * np.abs(old.objective)
+    slack = SAME_MINIMUM * np.abs(np.where(np.isfinite(old.objective), old.objective, 0.0))
     take = (new.objective < old.objective - slack) | ~np.isfinite(old.objective)
     take |= (new.objective <= old.objective + slack) & new.converged & ~old.converged
     rows = np.flatnonzero(take)

@@ -7,6 +7,10 @@ from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.runs import FLOPS_PER_PARAM_TOKEN, Runs
 
 _FEW_ROWS_PER_PARAMETER = 4
+_TOO_FEW_TO_RESAMPLE = 3  # rows a parameter: below this a resample has hardly more different rows than parameters
+_UNEXPLAINED = 0.5  # of the variance of the response: what noise about a constant would leave
+_SURELY = 4.0  # standard errors
+_LEAST = {"params": 1e3, "tokens": 1e4}  # fewer were written in millions or billions
 _NARROW = {"params": 5.0, "tokens": 4.0, "flops": 10.0, "x": 10.0}
 _ILL_CONDITIONED = 1e10
 _VAGUE_FACTOR = 100.0
@@ -19,7 +23,8 @@ _WORTH_OF_REPEATS = 4.0  # epochs up to which repeats are worth almost fresh dat
 def fit_warnings(fit: Fit, runs: Runs) -> list[str]:
     """Every warning about one fit, most basic first."""
     of_table = table_warnings(fit.law.inputs, runs)
-    return [*chance_warnings(fit, runs), *_solver_warnings(fit), *_parameter_warnings(fit), *of_table]
+    of_fit = [*chance_warnings(fit, runs), *_sense_warnings(fit, runs), *_solver_warnings(fit)]
+    return [*of_fit, *_parameter_warnings(fit), *of_table]
 
 
 def table_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
@@ -27,6 +32,7 @@ def table_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
     return [
         *_range_warnings(inputs, runs),
         *_collinearity_warnings(inputs, runs),
+        *_unit_warnings(inputs, runs),
         *_cost_warnings(runs),
         *_row_warnings(inputs, runs),
         *_schedule_warnings(runs),
@@ -35,11 +41,53 @@ def table_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
     ]
 
 
+def _sense_warnings(fit: Fit, runs: Runs) -> list[str]:
+    """Whether the response behaves like a loss at all."""
+    response = fit.law.respond(runs.column(fit.law.response))
+    if fit.law.response != "loss" or len(response) < 3:
+        return []
+    found = [
+        f"the loss rises with {name}, other things equal: a loss should fall; is it the right column (no accuracy or "
+        "score), and are params and tokens not confused?"
+        for name in _rising(fit.law.inputs, runs, response)
+    ]
+    left = np.mean(fit.residuals**2) / max(np.var(response), 1e-300)
+    if left > _UNEXPLAINED:
+        found.append(
+            f"{fit.law.name} leaves {min(left, 1.0):.0%} of the variance of the log losses unexplained: "
+            "the table does not show this law"
+        )
+    floor = fit.law.fixed.get("E", 0.0)
+    below = runs.column("loss") <= floor
+    if below.any():
+        found.append(f"{named_rows(runs, below)} have a loss below the E = {floor:g} that is held")
+    return found
+
+
+def _rising(inputs: tuple[str, ...], runs: Runs, response: np.ndarray) -> list[str]:
+    """The sizes and data with which the log loss surely rises, by linear regression on the inputs' logarithms."""
+    names = [name for name in inputs if name in ("params", "tokens", "flops")]
+    if not names or len(response) < len(names) + 3:
+        return []
+    columns = np.stack([np.log(runs.column(name)) for name in names], axis=1)
+    columns = columns - columns.mean(axis=0)
+    inverse = np.linalg.pinv(columns.T @ columns)
+    slopes = inverse @ (columns.T @ response)
+    left = response - response.mean() - columns @ slopes
+    errors = np.sqrt(np.diag(inverse) * np.sum(left**2) / (len(response) - len(names) - 1))
+    return [name for name, slope, error in zip(names, slopes, errors, strict=True) if slope > _SURELY * error]
+
+
 def _solver_warnings(fit: Fit) -> list[str]:
     found, certificate = [], fit.certificate
-    rows, count = len(fit.rows_used), len(fit.law.parameters)
+    rows, count = len(fit.rows_used), len(fit.law.parameters) - len(fit.law.fixed)
     if rows < _FEW_ROWS_PER_PARAMETER * count:
-        found.append(f"few rows: {rows} for the {count} parameters of {fit.law.name}")
+        narrow = (
+            ": the percentile intervals are too narrow, as the resamples of so few rows nearly pass through them all"
+            if rows < _TOO_FEW_TO_RESAMPLE * count and len(fit.samples)
+            else ""
+        )
+        found.append(f"few rows: {rows} for the {count} parameters of {fit.law.name}{narrow}")
     if not certificate["converged"]:
         found.append("the fit did not converge: its parameters are not those of a minimum")
     if certificate["share_of_starts"] < 0.1:
@@ -97,7 +145,7 @@ def _collinearity_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
         ratio = np.exp(np.mean(log_tokens - log_params))
         return [
             f"tokens per parameter is constant ({ratio:.3g}): the effects of params and tokens cannot "
-            "be told apart"
+            "be told apart; train some sizes for longer, or fit a law of one (--law=power_floor --x=params)"
         ]
     if np.std(log_params) > 0 and np.std(log_tokens) > 0:
         correlation = np.corrcoef(log_params, log_tokens)[0, 1]
@@ -107,6 +155,17 @@ def _collinearity_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
                 "effects can hardly be told apart"
             ]
     return []
+
+
+def _unit_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
+    found = []
+    for name, least in _LEAST.items():
+        if name in inputs and (low := float(np.min(runs.column(name)))) < least:
+            found.append(
+                f"{name} of {low:.3g}: are they in millions or billions? They should be plain counts (7e9 of a 7B "
+                "model), or FLOPs and budgets are wrong by as much"
+            )
+    return found
 
 
 def _cost_warnings(runs: Runs) -> list[str]:
@@ -119,7 +178,10 @@ def _cost_warnings(runs: Runs) -> list[str]:
         return []
     median, found = np.median(ratio[known]), []
     if not 1 / _FAR_FROM_6ND < median < _FAR_FROM_6ND:
-        found.append(f"flops are {median:.3g} times 6 params tokens: are the units the same everywhere?")
+        found.append(
+            f"flops are {median:.3g} times 6 params tokens: are the units the same everywhere? All three should be "
+            "plain counts (params 7e9, tokens 1.4e11, flops 5.9e21)"
+        )
     strange = known & (np.abs(np.log(ratio / median)) > np.log(_OTHER_UNITS))
     if strange.any():
         names = named_rows(runs, strange)
@@ -135,7 +197,10 @@ def _row_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
     columns = [name for name in (*inputs, "loss") if name in runs.frame]
     copies = int(runs.frame.duplicated(columns).sum())
     if copies:
-        found.append(f"{copies} rows repeat another row's {', '.join(columns)}: counted as often")
+        found.append(
+            f"{copies} rows repeat another row's {', '.join(columns)}: counted as often, so intervals are too narrow "
+            "if they are copies; drop those, or resample whole groups (--groups)"
+        )
     return found
 
 
@@ -147,7 +212,8 @@ def _schedule_warnings(runs: Runs) -> list[str]:
         early = runs.column("steps") < runs.column("steps_planned")
         if early.any():
             names = named_rows(runs, early)
-            found.append(f"{names} stopped before the end of their schedule: their losses are too high")
+            found.append(f"{names} stopped before the end of their schedule: their losses are too high "
+                         'for their tokens; leave them out with --where="steps >= steps_planned"')
     for name in ("name", "run"):
         progress = next((c for c in ("tokens", "steps", "x") if c in runs.frame), None)
         if name not in runs.frame or progress is None or not runs.frame[name].duplicated().any():
@@ -176,7 +242,10 @@ def _repeat_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
     if not repeated:
         return []
     most = np.nanmax(epochs)
-    return [f"{repeated} rows repeat their data (up to {most:.3g} epochs) as if it were new"]
+    return [
+        f"{repeated} rows repeat their data (up to {most:.3g} epochs) as if it were new: fit --law=repeated (with a "
+        "column unique_tokens), or leave them out"
+    ]
 
 
 def _embedding_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:

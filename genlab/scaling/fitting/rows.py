@@ -85,7 +85,21 @@ def check_identifiable(law: Law, runs: Runs) -> None:
     for name in (*law.inputs, law.response):
         values = runs.column(name)
         if np.ptp(values) <= 1e-12 * np.abs(values).max():
+            needed = "there is nothing to fit" if name == law.response else f"it needs runs of several {name}"
             raise ValueError(
                 f"all {len(runs)} rows of {runs.source} have the same {name} ({values[0]:g}): "
-                f"{law.name} cannot be fitted"
+                f"{law.name} cannot be fitted, {needed}"
             )
+    _check_floor(law, runs)
+
+
+def _check_floor(law: Law, runs: Runs) -> None:
+    """Refuses an irreducible loss that is held above most losses; a few may lie below it by noise."""
+    floor, values = law.fixed.get("E", -np.inf), runs.column(law.response)
+    below = int(np.sum(values <= floor))
+    if 2 * below > len(values):
+        raise ValueError(
+            f"E = {floor:g} is held, but {law.response} is below it in {below} of {len(values)} rows of {runs.source} "
+            f"(down to {values.min():.4g}): no loss can be below E; is it in the same unit (nats or bits, per token or "
+            "byte), of the same data and tokenizer?"
+        )
