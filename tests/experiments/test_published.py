@@ -84,7 +84,7 @@ def test_bad_input_is_one_line_before_anything_runs(flags, message, tables, monk
 def test_several_numbers_are_near_only_if_all_are():
     assert published.near("steps", [0.8, 0.7], np.array([0.8001, 0.7]), 1e-3).good
     assert not published.near("steps", [0.8, 0.7], np.array([0.8001, 0.702]), 1e-3).good
-    assert not published.near("steps", [0.8, 0.7], np.array([0.8]), 1e-3).good
+    assert not published.near("steps", [0.8, 0.8], np.array([0.8]), 1e-3).good
 
 
 def test_every_law_has_a_design_that_can_be_fitted():
