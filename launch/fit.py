@@ -61,7 +61,9 @@ _RESAMPLES = flags.DEFINE_integer("resamples", 1000, "Bootstrap refits; 0 for no
 _GROUPS = flags.DEFINE_string("groups", "", "Columns: the bootstrap resamples groups of rows that agree in them.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Profile-likelihood intervals as well.")
 _STARTS = flags.DEFINE_integer("starts", 64, "Starting points, each followed to a minimum.", lower_bound=1)
-_LOSS = flags.DEFINE_enum("loss", "huber", sorted(LOSSES), "What is summed over the residuals.")
+_LOSS = flags.DEFINE_enum(
+    "loss", None, sorted(LOSSES), "What is summed over the residuals; by default huber, with --by squared: forecasts "
+    "of many curves are judged by their root mean square errors.")
 _DELTA = flags.DEFINE_float("delta", 1e-3, "Its threshold, on the log residual.", lower_bound=1e-9)
 _WEIGHTS = flags.DEFINE_string("weights", "", "Weights of the rows, a column or an expression: 1/std**2.")
 _FIX = flags.DEFINE_string("fix", "", "Parameters that are held instead of fitted: E=1.69,alpha=0.34.")
@@ -88,7 +90,7 @@ def main() -> int:
     config = ComputeOptimal(
         laws=laws,
         budgets=budgets(_BUDGETS.value),
-        robust=_LOSS.value,
+        robust=_LOSS.value or ("squared" if _BY.value else "huber"),
         delta=_DELTA.value,
         weights=_WEIGHTS.value,
         groups=_GROUPS.value,
@@ -199,7 +201,7 @@ def _simulate(console: Console) -> int:
         predict=simulation.read_plan(_PREDICT.value, law, "", 1) if _PREDICT.value else None,
         budgets=budgets(_BUDGETS.value),
         seed=_SEED.value,
-        loss=_LOSS.value,
+        loss=_LOSS.value or "huber",
         delta=_DELTA.value,
     )
     simulation.show(found, console)

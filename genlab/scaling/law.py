@@ -89,6 +89,8 @@ class Law:
         least loss at a training compute. None: found numerically.
       inverse: `inverse(p, response, x, wanted) -> wanted`, in closed form: the input `wanted` at
         which the response is reached, the other inputs given; NaN where it never is.
+      exchangeable: blocks of parameters that may change places without changing the law, such as the breaks
+        of a curve; fits report them in the order of their first parameters.
       response: the canonical column that the law predicts.
       response_scale: "log" responses are positive and residuals are log(predicted / measured); those of
         "linear" ones (an accuracy, which may be 0) are predicted - measured.
@@ -105,6 +107,7 @@ class Law:
     guess: Callable | None = None
     optimum: Callable | None = None
     inverse: Callable | None = None
+    exchangeable: tuple[tuple[str, ...], ...] = ()
     response: str = "loss"
     response_scale: Literal["log", "linear"] = "log"
     published: Mapping[str, float] | None = None
@@ -113,6 +116,20 @@ class Law:
     def parameter_names(self) -> tuple[str, ...]:
         """Names in the order of the parameter vector."""
         return tuple(parameter.name for parameter in self.parameters)
+
+    def in_order(self, coordinates: np.ndarray) -> np.ndarray:
+        """Coordinates [..., P] of the same curve with the exchangeable blocks sorted by their first parameters.
+
+        Where a parameter of a block is fixed, the blocks keep their places.
+        """
+        if not self.exchangeable or any(name in self.fixed for block in self.exchangeable for name in block):
+            return coordinates
+        places = np.array([[self.parameter_names.index(name) for name in block] for block in self.exchangeable])
+        blocks = coordinates[..., places]
+        order = np.argsort(blocks[..., 0], axis=-1, kind="stable")
+        found = coordinates.copy()
+        found[..., places] = np.take_along_axis(blocks, order[..., None], axis=-2)
+        return found
 
     @property
     def is_log(self) -> np.ndarray:

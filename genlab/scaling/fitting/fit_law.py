@@ -21,6 +21,7 @@ The certificate of a fit holds:
   resamples_redrawn       drawn again because they had no more different rows than parameters
 """
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -91,12 +92,13 @@ def fit_law(
     # The first of those that are as low but for rounding, so that scaled weights name the same start.
     best = int(np.flatnonzero(found.objective <= np.nanmin(found.objective) * (1 + 1e-9))[0])
     minimum = polish(law, table, found.take(best), all_rows, robust)
-    certificate = _certificate(law, found, minimum, points[best])
+    minimum = dataclasses.replace(minimum, coordinates=law.in_order(minimum.coordinates))
+    certificate = _certificate(law, found, minimum, law.in_order(points[best]))
     samples = np.zeros((0, len(law.parameters)))
     if resamples:
         near = np.vstack([minimum.coordinates, _other_minima(found, best)])
         refits, redrawn = bootstrap(law, table, near, resamples, robust, seed, row_weight, members)
-        samples = exact_values(law, refits.coordinates)
+        samples = exact_values(law, law.in_order(refits.coordinates))
         certificate["resamples"] = resamples
         certificate["resamples_redrawn"] = redrawn
         certificate["resamples_converged"] = int(refits.converged.sum())

@@ -246,6 +246,16 @@ def held(at, gradient, lower, upper) -> np.ndarray:
     return (lower >= upper) | ((at <= lower) & (gradient > 0)) | ((at >= upper) & (gradient < 0))
 
 
+def _whitener(metric: np.ndarray) -> np.ndarray:
+    """W with W M W^T = 1 for each M, [problems, P, P]; eigenvalues that rounding has left below 0 are raised."""
+    try:
+        return np.linalg.inv(np.linalg.cholesky(metric))
+    except np.linalg.LinAlgError:  # of any one of the problems
+        finite = np.isfinite(metric).all(axis=(1, 2), keepdims=True)
+        eigenvalues, vectors = np.linalg.eigh(np.where(finite, metric, np.eye(metric.shape[1])))
+        return (vectors / np.sqrt(np.maximum(eigenvalues, _FLAT))[:, None, :]).transpose(0, 2, 1)
+
+
 def _newton_step(slope, hessian, majoriser, damping, stay) -> tuple[np.ndarray, np.ndarray]:
     """-(|H| + damping M)^-1 slope, and the decrement of an undamped step.
 
@@ -258,7 +268,7 @@ def _newton_step(slope, hessian, majoriser, damping, stay) -> tuple[np.ndarray, 
     size = np.sqrt(np.maximum(np.einsum("bii->bi", majoriser), 1e-300))
     size = np.where(stay, 1.0, size)
     metric = np.where(out, eye, majoriser / (size[:, :, None] * size[:, None, :]))
-    inverse = np.linalg.inv(np.linalg.cholesky(metric + _FLAT * eye)) / size[:, None, :]
+    inverse = _whitener(metric + _FLAT * eye) / size[:, None, :]
     white = inverse @ np.where(out, 0.0, hessian) @ inverse.transpose(0, 2, 1)
     eigenvalues, vectors = np.linalg.eigh(white)
     curvature = np.maximum(np.abs(eigenvalues), _FLAT)

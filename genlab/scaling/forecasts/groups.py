@@ -193,7 +193,7 @@ def _fit_one(law: Law, fitted: Runs, robust: Robust, starts: int, seed: int, wei
     found = fit_parts(law, table_of(law, fitted), rows, robust, 2 * starts, seed)
     if not np.isfinite(found.objective[0]):
         raise ValueError(f"{law.name} cannot be fitted: no start gave a finite {law.response}")
-    return law.values(found.coordinates[0])
+    return law.values(law.in_order(found.coordinates[0]))
 
 
 def _tested(laws: list[Law], fitted: Runs, robust: Robust, **settings) -> tuple[Backtest | None, str]:

@@ -242,6 +242,7 @@ def _smoothly_broken(breaks: int) -> Law:
         formula=formula,
         linear=("E", "b"),
         guess=guess,
+        exchangeable=tuple((f"d{i}", f"c{i}", f"f{i}") for i in range(1, breaks + 1)),
         published=_PUBLISHED.get(breaks),
     )
 

@@ -7,7 +7,7 @@ from scipy.optimize import least_squares
 from genlab.scaling.fitting.bootstrap import draw_resamples
 from genlab.scaling.fitting.derivatives import Derivatives, Local, Table
 from genlab.scaling.fitting.fit_law import table_of
-from genlab.scaling.fitting.minimize import bounded_step, follow, minimize, polish
+from genlab.scaling.fitting.minimize import _whitener, bounded_step, follow, minimize, polish
 from genlab.scaling.fitting.starts import _least_squares, starting_points
 from genlab.scaling.law import Law, Parameter, exp
 from genlab.scaling.laws import get_law
@@ -142,3 +142,16 @@ def test_starts_whose_derivatives_overflow_are_left_behind():
     found = minimize(law, table, start, np.ones((2, 20)), 0.1)
     assert found.converged.tolist() == [True, False] and found.objective[1] == np.inf
     np.testing.assert_allclose(law.values(found.coordinates[0]), [1.5, 4.0], rtol=1e-7)
+
+
+def test_a_metric_that_rounding_left_indefinite_is_whitened_all_the_same():
+    rng = np.random.default_rng(0)
+    root = rng.standard_normal((3, 4, 4))
+    metric = root @ root.transpose(0, 2, 1)
+    white = _whitener(metric)
+    np.testing.assert_allclose(white @ metric @ white.transpose(0, 2, 1), np.tile(np.eye(4), (3, 1, 1)), atol=1e-9)
+    flat = np.diag([1.0, 1.0, 0.5, -1e-17])
+    found = _whitener(np.stack([metric[0], flat, np.full((4, 4), np.nan)]))
+    np.testing.assert_allclose(found[0] @ metric[0] @ found[0].T, np.eye(4), atol=1e-9)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(np.sort(np.linalg.norm(found[1], axis=1))[:3], [1, 1, 2**0.5])

@@ -149,3 +149,19 @@ def test_breaks_by_name():
             get_law(f"broken_{breaks}")
     with pytest.raises(ValueError, match="did you mean broken_"):
         get_law("broken_l")
+
+
+def test_breaks_are_reported_in_the_order_of_their_places(truth):
+    law, p = get_law("broken_2"), truth["broken_2"]
+    swapped = {**p, **{f"{name}{i}": p[f"{name}{3 - i}"] for name in "cdf" for i in (1, 2)}}
+    np.testing.assert_allclose(predict("broken_2", swapped), predict("broken_2", p), rtol=1e-12)
+    both = law.coordinates(np.array([law.vector(swapped), law.vector(p)]))
+    np.testing.assert_array_equal(law.in_order(both), both[[1, 1]])
+    held = law.fix(f1=0.3)
+    np.testing.assert_array_equal(held.in_order(both), both)
+    x = np.geomspace(1e4, 1e12, 120)
+    loss = predict("broken_2", p, x) * np.exp(0.002 * np.random.default_rng(0).standard_normal(len(x)))
+    runs = read_runs(pd.DataFrame({"x": x, "loss": loss}), needed=("x", "loss"))
+    fit = fit_law(law, runs, loss="squared", starts=16, resamples=30)
+    places = fit.samples[:, [law.parameter_names.index(name) for name in ("d1", "d2")]]
+    assert fit.parameters["d1"] < fit.parameters["d2"] and (places[:, 0] <= places[:, 1]).all()
