@@ -131,8 +131,8 @@ def _draw_best_size(axes: Axes, curves: Sequence[IsoFlop], colours: _Colours, fi
     span = max(flops.max() / flops.min(), 10.0) ** 0.15
     line = np.geomspace(flops.min() / span, flops.max() * span, 100)
     sizes = [end for curve in found for end in (curve.best_params, *(curve.interval_95 or ()))]
-    if fit is not None and fit.law.allocates:
-        best, _ = fit.allocate(line)
+    best = fit.allocate(line)[0] if fit is not None and fit.law.allocates else np.zeros(1)
+    if (np.isfinite(best) & (best > 0)).all():  # a law of a table without any trend has no best size
         if len(fit.samples):
             refits, _ = fit.law.allocate(fit.samples, line, fit.cost)
             low, high = np.percentile(refits, [2.5, 97.5], axis=0)

@@ -283,8 +283,10 @@ class Law:
             split = np.moveaxis(values, -1, 0)
             split = split.reshape(split.shape + (1,) * flops.ndim)
             p = SimpleNamespace(**dict(zip(self.parameter_names, split, strict=True)))
-            params = self.optimum(p, flops, cost)
-        return params, cost.tokens(flops, params)
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                params = self.optimum(p, flops, cost)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return params, cost.tokens(flops, params)
 
 
 def _numeric_optimum(law: Law, values: np.ndarray, flops: np.ndarray, cost: Cost, given: dict) -> np.ndarray:

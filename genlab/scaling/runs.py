@@ -177,7 +177,8 @@ class Runs:
                 raise ValueError(f"{self.source}, row {row}: {what}")
             if name in _SHARES and (values > _NOT_A_SHARE).any():
                 row = values.idxmax()
-                what = f"{name} is {values[row]:g}; it must be a share between 0 and 1 (percent / 100)"
+                own = f" (column {self.columns[name]!r})" if name in self.columns else ""
+                what = f"{name}{own} is {values[row]:g}; it must be a share between 0 and 1 (percent / 100)"
                 raise ValueError(f"{self.source}, row {row}: {what}")
         return runs
 

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from genlab.figures import isoflop
 from genlab.scaling import ComputeOptimal, Runs, get_law, read_runs
 from genlab.scaling.approaches.compare import compare_approaches
+from genlab.scaling.approaches.isoflop import isoflop_minima
 from genlab.scaling.fitting.fit_law import fit_law
 from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.simulate import planned_grid, simulate
@@ -53,7 +55,7 @@ def test_what_cannot_be_fitted_is_refused_in_one_line(frame, fixed, message):
         (lambda t: t.assign(params=t.params / 1e6), "params of 10: are they in millions or billions?"),
         (lambda t: t.assign(tokens=t.tokens / 1e9), "tokens of 1: are they in millions or billions?"),
         (lambda t: t.assign(params=t.params / 1e6, flops=6 * t.params * t.tokens), "flops are 1e.06 times 6 params"),
-        (lambda t: pd.concat([t, t]), "30 rows repeat another row's .* too narrow if they are copies; drop those"),
+        (lambda t: pd.concat([t, t]), "30 rows repeat another row's .* too narrow if they are copies .* drop copies"),
         (lambda t: t.assign(tokens=20 * t.params), "cannot be told apart; train some sizes for longer"),
         (lambda t: t.assign(steps=5, steps_planned=9), "stopped before the end of .* leave them out with --where"),
         (lambda t: t.assign(unique_tokens=1e8), "as if it were new: fit --law=repeated"),
@@ -86,14 +88,17 @@ def test_losses_all_but_equal_do_not_stop_the_analysis_nor_do_accuracies_in_perc
     frame = table().assign(loss=loss, task=100 / (1 + np.exp(table().loss - 3)))
     found = dataclasses.replace(CONFIG, accuracy=("task=0.25",)).run(read_runs(frame))
     assert any("unexplained" in warning for warning in found.fit.warnings)
-    assert "it must be a share between 0 and 1 (percent / 100)" in found.accuracy["task"]["error"]
+    told = found.accuracy["task"]["error"]
+    assert "accuracy (column 'task') is 69.087; it must be a share between 0 and 1 (percent / 100)" in told
 
 
 def test_a_law_without_a_best_size_says_so_among_the_approaches():
     fit = fit_law("chinchilla", Runs(table()), starts=4, resamples=0)
     flat = {"A": 1e-12, "B": 5e-6, "E": 3.0, "alpha": 0.005, "beta": 0.005}
-    found = compare_approaches(Runs(table()), None, dataclasses.replace(fit, parameters=flat), resamples=20)
+    fit = dataclasses.replace(fit, parameters=flat)
+    found = compare_approaches(Runs(table()), None, fit, resamples=20)
     assert found.estimates[-1].unavailable == "the fitted law has no finite best size"
+    isoflop(isoflop_minima(Runs(table()), fit=fit), fit).draw_without_rendering()
 
 
 def test_rows_without_numbers_are_left_out_with_the_reason():

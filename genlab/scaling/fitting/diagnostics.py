@@ -199,7 +199,7 @@ def _row_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
     if copies:
         found.append(
             f"{copies} rows repeat another row's {', '.join(columns)}: counted as often, so intervals are too narrow "
-            "if they are copies; drop those, or resample whole groups (--groups)"
+            "if they are copies and not runs of their own; drop copies"
         )
     return found
 
