@@ -12,6 +12,7 @@ from genlab.scaling.approaches.compare import compare_approaches
 from genlab.scaling.approaches.comparison import Comparison
 from genlab.scaling.approaches.isoflop import METHODS, IsoFlop, isoflop_minima, isoflop_warnings
 from genlab.scaling.checklist import reporting_checklist
+from genlab.scaling.fitting.chord import LARGE
 from genlab.scaling.fitting.fit_law import HUBER_DELTA, fit_law
 from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.fitting.influence import influence, with_and_without
@@ -23,6 +24,7 @@ from genlab.scaling.laws import candidates, get_law
 from genlab.scaling.runs import Runs
 
 _COMPARED = 200  # bootstrap refits of a side-by-side comparison
+_SCREENED = 100  # bootstrap refits of the laws of a large table that are not chosen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +54,8 @@ class ComputeOptimal:
       profile: whether the chosen fit gets profile-likelihood intervals as well.
       sensitivity: whether to look for influential rows, and to fit with the rows that were left out.
       starts: starting points of each fit.
-      resamples: bootstrap refits of each law.
+      resamples: bootstrap refits of each law; of a table of 5,000 rows and more, of the chosen law, and 100 of
+        the others.
       seed: of starting points and resamples.
     """
 
@@ -105,12 +108,14 @@ class ComputeOptimal:
         warnings: list[str] = []
         laws = self.candidates(grid)
         warnings += self._check_budgets(laws)
-        fits = self._fits(laws, grid, warnings)
+        screening = len(laws) > 1 and len(grid) >= LARGE
+        fits = self._fits(laws, grid, warnings, min(self.resamples, _SCREENED) if screening else self.resamples)
         laws = [law for law in laws if law.name in fits]
         tested = self._backtest(laws, grid, warnings)
         choice, reason = _choose(laws, tested)
-        if self.profile:
-            fits[choice] = self._fit(next(law for law in laws if law.name == choice), grid, profile=True)
+        if self.profile or screening:
+            chosen = next(law for law in laws if law.name == choice)
+            fits[choice] = self._fit(chosen, grid, self.resamples, profile=self.profile)
         fit = fits[choice]
         told = {name: forecast(each, held_out, _scatter(each, tested)) for name, each in fits.items()}
         first = self._combined(fits, tested, held_out) or told.pop(choice)
@@ -162,16 +167,16 @@ class ComputeOptimal:
         repeated = self.budgets and any("unique_tokens" in law.inputs for law in laws)
         return ["the budgets are for fresh data, every token seen once"] if repeated else []
 
-    def _fit(self, law: Law, grid: Runs, **settings) -> Fit:
+    def _fit(self, law: Law, grid: Runs, resamples: int, **settings) -> Fit:
         return fit_law(
-            law, grid, self.robust, self.delta, self.starts, self.resamples, self.seed,
+            law, grid, self.robust, self.delta, self.starts, resamples, self.seed,
             weights=self.weights or None, groups=self.groups, **settings,
         )  # fmt: skip
 
-    def _fits(self, laws: list[Law], grid: Runs, warnings: list[str]) -> dict[str, Fit]:
+    def _fits(self, laws: list[Law], grid: Runs, warnings: list[str], resamples: int) -> dict[str, Fit]:
         def fitted(law: Law) -> Fit | ValueError:
             try:
-                return self._fit(law, grid)
+                return self._fit(law, grid, resamples)
             except ValueError as error:
                 return error
 
