@@ -12,6 +12,7 @@ from rich.table import Table
 from genlab.scaling import Analysis, Fit, Runs
 from genlab.scaling.approaches.comparison import Comparison
 from genlab.scaling.forecasts.backtest import Backtest
+from genlab.scaling.forecasts.forecast import COMBINED
 from genlab.scaling.forecasts.groups import GroupFits
 
 _REACHES = (1.0, 1.5, 2.0, 4.0, 8.0, 32.0, math.inf)
@@ -44,7 +45,8 @@ def show(analysis: Analysis, runs: Runs, console: Console) -> None:
         console.print(f"compared   {len(names)} rows {compared['dropped']}: {which}", soft_wrap=True)
         console.print(compared["error"] if "error" in compared else comparison_table(compared))
     if analysis.backtest is not None:
-        console.print(reach_table(analysis.backtest))
+        combined = bool(analysis.forecasts) and analysis.forecasts[0]["law"] == COMBINED
+        console.print(reach_table(analysis.backtest, combined))
     if analysis.forecasts:
         console.print(forecast_table(analysis.forecasts))
         if analysis.other_forecasts or len(analysis.forecasts) > _RUNS_SHOWN:
@@ -122,20 +124,24 @@ def comparison_table(compared: dict[str, Any]) -> Table:
     return rows
 
 
-def reach_table(tested: Backtest) -> Table:
-    """The root mean square error of the backtest's forecasts, by how far they reached beyond the fit."""
+def reach_table(tested: Backtest, combined: bool) -> Table:
+    """The root mean square error of the backtest's forecasts, by how far they reached beyond the fit.
+
+    With the laws' shares in the combined forecast, where there is one.
+    """
     told = tested.table
     spans = [(low, high) for low, high in itertools.pairwise(_REACHES)
              if ((told["extrapolation"] > low) & (told["extrapolation"] <= high)).any()]
     names = [f"x{low:g} to {high:g}" if math.isfinite(high) else f"over x{low:g}" for low, high in spans]
-    rows = table("backtest: error beyond the fit", *names, "all")
+    rows = table("backtest: error beyond the fit", *names, "all", *["share in combined"] * combined)
     for law, of_law in sorted(told.groupby("law", sort=False), key=lambda pair: tested.scores[pair[0]]):
         cells = []
         for low, high in spans:
             errors = of_law["log_error"][(of_law["extrapolation"] > low) & (of_law["extrapolation"] <= high)]
             cells.append(f"{_root_mean_square(errors):.2%}" if len(errors) else "")
         chosen = " (chosen)" if law == tested.choice else ""
-        rows.add_row(f"{law}{chosen}", *cells, f"{tested.scores[law]:.2%}")
+        rows.add_row(f"{law}{chosen}", *cells, f"{tested.scores[law]:.2%}",
+                     *[f"{tested.weights[law]:.0%}"] * combined)
     return rows
 
 
