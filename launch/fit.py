@@ -178,7 +178,7 @@ def _by(config: ComputeOptimal, runs: Runs, console: Console) -> int:
     )
     if (found.table["status"] != FITTED).all():
         raise ValueError(f"none of {len(found.table)} groups can be fitted: {found.table['reason'].iloc[0]}")
-    screen.show_groups(found, runs.source, console)
+    screen.show_groups(found, runs.source, config.robust, console)
     if _OUTPUT.value:
         Path(_OUTPUT.value).mkdir(parents=True, exist_ok=True)
         write_json(found.to_json(), Path(_OUTPUT.value) / "fits.json")

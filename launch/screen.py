@@ -37,6 +37,8 @@ def show(analysis: Analysis, runs: Runs, console: Console) -> None:
         console.print(f"cost       {fit.cost}")
     if analysis.approaches is not None:
         console.print(approaches_table(analysis.approaches))
+        if analysis.approaches.agreement:
+            console.print(f"           {analysis.approaches.agreement}", soft_wrap=True)
         for line in analysis.approaches.disagreements:
             console.print(f"[bold]disagree[/bold]   {line}", soft_wrap=True)
     for compared in analysis.comparisons:
@@ -54,7 +56,7 @@ def show(analysis: Analysis, runs: Runs, console: Console) -> None:
     if analysis.accuracy:
         console.print(accuracy_table(analysis.accuracy))
     if analysis.budgets:
-        console.print(budget_table(analysis.budgets))
+        console.print(budget_table(analysis.budgets, fit.ranges.get("flops", (math.nan, math.nan))[1]))
     accuracy = (f"{column}: {text}" for column, each in analysis.accuracy.items()
                 for text in each.get("warnings", [each.get("error", "")]))  # fmt: skip
     for warning in (*analysis.warnings, *fit.warnings, *accuracy):
@@ -116,7 +118,7 @@ def approaches_table(found: Comparison) -> Table:
 def comparison_table(compared: dict[str, Any]) -> Table:
     """The law fitted with and without some rows, side by side."""
     sides = [compared["without"], compared["with"]]
-    rows = table("", *(f"fit {side} them ({each['rows']} rows)"
+    rows = table("", *(f"fit {side} them ({each['rows']} rows, {compared['resamples']} refits)"
                        for side, each in zip(("without", "with"), sides, strict=True)))  # fmt: skip
     for name in sides[0]["parameters"]:
         cells = (f"{each['parameters'][name]:.5g} ({interval(each['interval_95'][name])})" for each in sides)
@@ -173,7 +175,8 @@ def forecast_summary(forecasts: Sequence[dict[str, Any]]) -> Table:
 
 def accuracy_table(found: dict[str, dict[str, Any]]) -> Table:
     """Each accuracy's dependence on the loss, and the first held-out runs' forecasts."""
-    rows = table("accuracy", "chance to ceiling", "scatter", "forecast of", "predicted", "95 % interval", "measured")
+    rows = table("accuracy", "chance to ceiling", "scatter", "forecast of", "predicted", "95 % interval", "measured",
+                 "covered")  # fmt: skip
     for column, each in found.items():
         if "error" in each:
             continue
@@ -182,27 +185,32 @@ def accuracy_table(found: dict[str, dict[str, Any]]) -> Table:
         head = (column, span, f"{each['fit']['residual_scatter']:.3g}")
         for row in each["forecasts"][:5]:
             ends = interval(row["interval_95"])
-            rows.add_row(*head, str(row["name"]), f"{row['predicted']:.4f}", ends, f"{row['measured']:.4f}")
+            covered = {True: "yes", False: "no", None: ""}[row["covered"]]
+            rows.add_row(*head, str(row["name"]), f"{row['predicted']:.4f}", ends, f"{row['measured']:.4f}", covered)
             head = ("", "", "")
+        known = [row["covered"] for row in each["forecasts"] if row["covered"] is not None]
+        if len(known) > 5:
+            rows.add_row("", "", "", f"all {len(known)}", "", "", "", f"{sum(known)} of {len(known)}")
         if not each["forecasts"]:
             rows.add_row(*head)
     return rows
 
 
-def budget_table(budgets: Sequence[dict[str, Any]]) -> Table:
-    """The compute-optimal run at each budget."""
-    rows = table("FLOPs", "params", "tokens", "tokens per param", "loss")
+def budget_table(budgets: Sequence[dict[str, Any]], largest: float) -> Table:
+    """The compute-optimal run at each budget, and how far beyond the largest fitted compute it reaches."""
+    rows = table("FLOPs", "reach", "params", "tokens", "tokens per param", "loss")
     for row in budgets:
         cells = (f"{row[name]:.4g} ({interval(row['interval_95'][name])})"
                  for name in ("params", "tokens", "tokens_per_param", "loss"))
-        rows.add_row(f"{row['flops']:.3g}", *cells)
+        rows.add_row(f"{row['flops']:.3g}", f"x{row['flops'] / largest:.3g}", *cells)
     return rows
 
 
-def show_groups(found: GroupFits, source: str, console: Console) -> None:
+def show_groups(found: GroupFits, source: str, robust: str, console: Console) -> None:
     """One fit a group: held-out errors by the first key, then the groups themselves, or their parameters."""
     refused = found.table[found.table["status"] != "fitted"]
-    console.print(f"table      {source}: {len(found.table)} groups by {', '.join(found.by)}, {len(refused)} refused")
+    console.print(f"table      {source}: {len(found.table)} groups by {', '.join(found.by)}, {len(refused)} refused; "
+                  f"by {robust} loss, errors of the log response", soft_wrap=True)
     if len(found.forecasts):
         console.print(group_summary(found))
     console.print(group_table(found) if len(found.laws) > 1 else group_parameters(found))

@@ -46,12 +46,12 @@ def backtest(result: Backtest | None) -> Figure:
         )
         chosen = " (chosen)" if law == result.choice else ""
         axes.set_title(
-            f"{style.title(law)}{chosen}: {score:.{1 if score >= 1 else 2}f} % root mean square", fontsize=7.5
+            f"{style.title(law)}{chosen}: {score:.{1 if score >= 1 else 2}f} %", fontsize=7.5
         )
         axes.set_ylim(-reach, reach)
         style.factor_axis(axes.xaxis, furthest)
-    for axes in grid[-1]:
-        axes.set_xlabel("compute of the run / largest compute fitted")
+    along = "compute" if result.along == "flops" else result.along
+    figure.supxlabel(f"{along} of the run / largest {along} fitted (titles: root mean square error)", fontsize=8)
     for axes in grid[:, 0]:
         axes.set_ylabel("forecast above measured (%)")
     return figure

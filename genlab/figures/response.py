@@ -80,7 +80,7 @@ def _draw_residuals(axes: Axes, x: np.ndarray, y: np.ndarray, held_out: np.ndarr
     style.quantity_axis(axes.xaxis, x.min() / span, x.max() * span, _short, most=4)
     reach = 1.25 * max(np.abs(error).max(), 2 * scatter, 1e-12)
     axes.set(ylim=(-reach, reach), ylabel="law above measured" + (" (%)" if logarithmic else ""))
-    axes.set_title("b   residuals and two standard deviations")
+    axes.set_title("b   residuals, two std.")
 
 
 def _draw_points(axes: Axes, x: np.ndarray, y: np.ndarray, held_out: np.ndarray) -> None:

@@ -133,7 +133,9 @@ def _fitting(fit: Fit, found: dict[str, Any]) -> list[Item]:
     if proof["resamples"]:
         unit = f"groups of equal {fit.groups}" if fit.groups else "rows"
         interval = (f"95 % percentiles of {proof['resamples']} bootstrap refits over {unit}, "
-                    f"{proof['resamples_converged']} of them converged, none dropped")
+                    f"{proof['resamples_converged']} of them converged, none dropped"
+                    + f" ({proof['resamples_redrawn']} that nothing can be fitted to were drawn again)"
+                    * bool(proof["resamples_redrawn"]))
     tests = "; ".join(filter(None, (score, told))) or "not tested"
     return [
         Item("fitting", "Which objective?", f"sum of {fit.loss} loss, delta {fit.delta:g}, of {scale} residuals"),

@@ -1,6 +1,7 @@
 """The analysis of a table of runs: which law holds, what it foretells, and which size is best for a compute."""
 
 import dataclasses
+import difflib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -106,8 +107,11 @@ class ComputeOptimal:
         runs = runs.rename(self.columns)
         grid, held_out = runs.grid, runs.held_out
         warnings: list[str] = []
+        curves = None if curves is None else _without(curves.rename(self.columns), grid, held_out, warnings)
         laws = self.candidates(grid)
         warnings += self._check_budgets(laws)
+        for column in self.accuracy:
+            _check_accuracy(grid, _accuracy_law(column)[0])
         screening = len(laws) > 1 and len(grid) >= LARGE
         fits = self._fits(laws, grid, warnings, min(self.resamples, _SCREENED) if screening else self.resamples)
         laws = [law for law in laws if law.name in fits]
@@ -211,14 +215,14 @@ class ComputeOptimal:
         settings = {"starts": self.starts, "resamples": self.resamples, "seed": self.seed, "groups": self.groups}
         try:
             rows = grid.rename({"accuracy": name})
-            chain = fit_chain(rows, fit.law, law, {"loss": self.robust, "delta": self.delta}, **settings)
+            loss_settings = {"loss": self.robust, "delta": self.delta, "weights": self.weights or None}
+            chain = fit_chain(rows, fit.law, law, loss_settings, **settings)
             told = chain.forecast(held_out.rename({"accuracy": name}))
         except ValueError as error:
             return {"error": str(error)}
         return {"fit": chain.accuracy.to_json(), "forecasts": told, "warnings": chain.accuracy.warnings}
 
     def _approaches(self, fit: Fit, grid: Runs, curves: Runs | None) -> Comparison:
-        curves = None if curves is None else curves.rename(self.columns)
         settings = {"budgets": self.budgets, "resamples": self.resamples, "seed": self.seed}
         return compare_approaches(grid, curves, fit, **settings)
 
@@ -239,19 +243,45 @@ class ComputeOptimal:
 
     def _compared(self, why: str, law: Law, runs: Runs, names: list) -> dict[str, Any]:
         settings = {"loss": self.robust, "delta": self.delta, "starts": self.starts, "seed": self.seed}
+        settings |= {"weights": self.weights or None, "groups": self.groups}
         resamples = min(self.resamples, _COMPARED)
         try:
             sides = with_and_without(law, runs, np.array(names, dtype=object), resamples=resamples, **settings)
         except ValueError as error:
             sides = {"error": str(error)}
-        return {"dropped": why, "rows": names, **sides}
+        return {"dropped": why, "rows": names, "resamples": resamples, **sides}
 
 
 def _accuracy_law(column: str) -> tuple[str, Law]:
     """(column, the sigmoid with its chance held) of "COLUMN=CHANCE"; ValueError where chance is no accuracy."""
     name, equals, chance = column.partition("=")
     law = get_law("accuracy_of_loss")
-    return name, law.fix(**parse_numbers(f"chance={chance}")) if equals else law
+    if not equals:
+        return name, law
+    try:
+        return name, law.fix(**parse_numbers(f"chance={chance}"))
+    except ValueError:
+        raise ValueError(
+            f"accuracy: {column!r} should be COLUMN=CHANCE, the accuracy of guessing as a share: {name}=0.25"
+        ) from None
+
+
+def _without(curves: Runs, grid: Runs, held_out: Runs, warnings: list[str]) -> Runs:
+    """Training curves without those of held-out runs: by name, or, where there are none, by size."""
+    by = "name" if all("name" in runs.frame for runs in (curves, grid, held_out)) else "params"
+    unseen = set(held_out.frame[by]) - set(grid.frame[by]) if len(held_out) else set()
+    gone = curves.frame[by].isin(unseen).to_numpy()
+    if gone.any():
+        warnings.append(f"{gone.sum()} points of training curves are of held-out runs (by {by}): not used")
+    return curves.take(~gone)
+
+
+def _check_accuracy(runs: Runs, column: str) -> None:
+    if column not in runs.frame:
+        nearest = difflib.get_close_matches(column, map(str, runs.frame.columns), n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else "name a column of accuracies"
+        raise ValueError(f"accuracy: {runs.source} has no column {column!r}; {hint}")
+    runs.rename({"accuracy": column}).require(("accuracy",))
 
 
 def fit_rows(fit: Fit, runs: Runs) -> Runs:

@@ -6,6 +6,8 @@ import numpy as np
 
 from genlab.scaling.runs import FLOPS_PER_PARAM_TOKEN, Runs
 
+_OTHER_UNITS = 30.0  # times the other rows' FLOPs: a mistake of units
+
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
@@ -31,8 +33,12 @@ class Cost:
           tolerance: a table whose FLOPs are within this share of 6 N D is taken to mean 6 N D.
         """
         log_params = np.log(runs.column("params"))
-        log_rate = np.log(runs.column("flops") / runs.column("tokens"))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            log_rate = np.log(runs.column("flops") / runs.column("tokens"))
         ok = np.isfinite(log_rate)
+        if ok.any():  # rows in other units say nothing about the rule
+            ratio = log_rate - log_params
+            ok &= np.abs(ratio - np.median(ratio[ok])) < np.log(_OTHER_UNITS)
         log_params, log_rate = log_params[ok], log_rate[ok]
         if not ok.any():
             return cls()

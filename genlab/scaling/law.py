@@ -118,17 +118,18 @@ class Law:
         return tuple(parameter.name for parameter in self.parameters)
 
     def in_order(self, coordinates: np.ndarray) -> np.ndarray:
-        """Coordinates [..., P] of the same curve with the exchangeable blocks sorted by their first parameters.
+        """Coordinates [..., P] of the same curve with the exchangeable blocks sorted by their first parameters."""
+        return np.take_along_axis(coordinates, self.order(coordinates), axis=-1)
 
-        Where a parameter of a block is fixed, the blocks keep their places.
-        """
+    def order(self, coordinates: np.ndarray) -> np.ndarray:
+        """The permutation [..., P] by which `in_order` sorts; where a block has a fixed parameter, none."""
+        found = np.broadcast_to(np.arange(len(self.parameters)), coordinates.shape)
         if not self.exchangeable or any(name in self.fixed for block in self.exchangeable for name in block):
-            return coordinates
+            return found
         places = np.array([[self.parameter_names.index(name) for name in block] for block in self.exchangeable])
-        blocks = coordinates[..., places]
-        order = np.argsort(blocks[..., 0], axis=-1, kind="stable")
-        found = coordinates.copy()
-        found[..., places] = np.take_along_axis(blocks, order[..., None], axis=-2)
+        rank = np.argsort(coordinates[..., places[:, 0]], axis=-1, kind="stable")
+        found = found.copy()
+        found[..., places] = places[rank]
         return found
 
     @property
@@ -211,6 +212,9 @@ class Law:
         Returns:
           [..., *shape of the inputs].
         """
+        if not inputs.keys() >= set(self.inputs):
+            given = ", ".join(inputs) or "nothing"
+            raise ValueError(f"{self.name} is a law of {', '.join(self.inputs)}, not of {given}")
         logs = [np.log(np.asarray(inputs[name], dtype=np.float64)) for name in self.inputs]
         logs = np.broadcast_arrays(*logs)
         values = np.asarray(values, dtype=np.float64)

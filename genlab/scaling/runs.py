@@ -16,7 +16,7 @@ import pandas as pd
 
 FLOPS_PER_PARAM_TOKEN = 6.0  # C = 6 N D: forward 2, backward 4 (Kaplan et al. 2020, section 2.1).
 _POSITIVE = (
-    *("params", "tokens", "unique_tokens", "flops", "loss"),
+    *("params", "tokens", "unique_tokens", "flops", "loss", "x"),
     *("flops_min", "steps_min", "critical_batch_tokens", "learning_rate", "batch_size"),
 )
 _SHARES = ("accuracy", "error")  # of 1, with some noise; beyond this they are percent
@@ -58,6 +58,7 @@ class Runs:
     filtered: pd.DataFrame | None = None
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     embeddings: Literal["included", "excluded", ""] = ""
+    by_name: bool | None = None
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -65,7 +66,8 @@ class Runs:
     @functools.cached_property
     def names(self) -> list[str | int]:
         """One identity a row: its name where the table has unique names, else its row number."""
-        return _identities(self.frame)
+        by_name = _has_names(self.frame) if self.by_name is None else self.by_name
+        return [str(name) for name in self.frame["name"]] if by_name else [int(row) for row in self.frame.index]
 
     @property
     def grid(self) -> "Runs":
@@ -244,12 +246,16 @@ def read_runs(
     if missing:
         hint = f"name it with columns, e.g. {missing[0]}=NAME; {_there_are(frame)}"
         raise ValueError(f"{source} has no column {missing[0]!r}; {hint}")
-    runs = Runs(frame, source=source, columns=columns, embeddings=embeddings)
+    runs = Runs(frame, source=source, columns=columns, embeddings=embeddings, by_name=_has_names(frame))
     dropped = None
     if where:
         every, runs = runs, runs.where(where)
         dropped = _finished_only(every.take(~every.matches(where))).grid.frame
     runs = dataclasses.replace(_finished_only(runs).require(needed), filtered=dropped)
+    if "flops" in runs.frame and (wrong := runs.column("flops") <= 0).any():
+        row, value = runs.frame.index[wrong][0], runs.column("flops")[wrong][0]
+        hint = " (an integer that overflowed?)" if value < -1e15 else ""
+        raise ValueError(f"{source}, row {row}: flops is {value:g}; it must be positive{hint}")
     if not len(runs):
         why = f" (first reason: {runs.left_out[0].reason})" if runs.left_out else ""
         raise ValueError(f"{source} has no usable row{why}")
@@ -309,10 +315,8 @@ def _finished_only(runs: Runs) -> Runs:
     return runs
 
 
-def _identities(frame: pd.DataFrame) -> list[str | int]:
-    if "name" in frame and frame["name"].notna().all() and frame["name"].is_unique:
-        return [str(name) for name in frame["name"]]
-    return [int(row) for row in frame.index]
+def _has_names(frame: pd.DataFrame) -> bool:
+    return "name" in frame and frame["name"].notna().all() and frame["name"].is_unique
 
 
 def _there_are(frame: pd.DataFrame) -> str:

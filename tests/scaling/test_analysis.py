@@ -6,11 +6,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from genlab.configuration import from_json, to_json
 from genlab.scaling import Analysis, ComputeOptimal, read_runs
-from genlab.scaling.compute_optimal import _scatter
+from genlab.scaling.compute_optimal import _scatter, _without
 
 CONFIG = ComputeOptimal(starts=8, resamples=100, budgets=(1e14,))
 
@@ -121,3 +122,24 @@ def test_forecasts_scatter_by_the_backtest_where_it_erred_more(analysis):
     assert _scatter(fit, None) == fit.residual_scatter
     better = dataclasses.replace(tested, scores={"chinchilla": 1.0, "kaplan": 1e-6})
     assert _scatter(fit, better) == fit.residual_scatter
+
+
+def test_curves_of_held_out_runs_are_not_used(small_grid):
+    runs = read_runs(small_grid)
+    points = small_grid.assign(key=1).merge(pd.DataFrame({"key": 1, "share": [0.5, 0.7, 1.0]}), on="key")
+    points["tokens"] *= points["share"]
+    curves = read_runs(points.drop(columns=["role", "flops"]))
+    warnings = []
+    kept = _without(curves, runs.grid, runs.held_out, warnings)
+    assert len(kept) == len(curves) - 3 and "width64-4M" not in set(kept.frame["name"])
+    assert warnings == ["3 points of training curves are of held-out runs (by name): not used"]
+    unnamed = read_runs(points.drop(columns=["role", "flops", "name"]))
+    assert len(_without(unnamed, runs.grid, runs.held_out, [])) == len(unnamed)  # its size was fitted, too
+
+
+def test_comparisons_weigh_rows_as_the_fit_does(small_grid):
+    config = dataclasses.replace(CONFIG, laws=("kaplan",), weights="1 / width", resamples=20)
+    found = config.run(read_runs(small_grid, where="name != 'width16-1M'"))
+    (compared,) = found.comparisons
+    assert compared["without"]["parameters"] == pytest.approx(found.fit.parameters, rel=1e-6)
+    assert compared["resamples"] == 20

@@ -31,3 +31,10 @@ def test_one_size_gives_a_rate():
     table["flops"] = 9.0 * 2e6 * table.tokens
     cost = Cost.of(Runs(table))
     assert (cost.constant, cost.params_exponent) == (pytest.approx(9.0), 1.0)
+
+
+def test_a_row_in_other_units_does_not_change_the_rule():
+    params, tokens = np.geomspace(1e7, 1e9, 30), np.geomspace(1e9, 1e11, 30)
+    flops = 6 * params * tokens
+    flops[7] /= 8.64e19
+    assert Cost.of(Runs(pd.DataFrame({"params": params, "tokens": tokens, "flops": flops}))) == Cost()

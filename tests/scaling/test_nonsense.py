@@ -86,10 +86,20 @@ def test_intervals_of_few_rows_are_called_too_narrow():
 def test_losses_all_but_equal_do_not_stop_the_analysis_nor_do_accuracies_in_percent():
     loss = 3 + 1e-6 * np.random.default_rng(0).standard_normal(30)
     frame = table().assign(loss=loss, task=100 / (1 + np.exp(table().loss - 3)))
-    found = dataclasses.replace(CONFIG, accuracy=("task=0.25",)).run(read_runs(frame))
+    found = CONFIG.run(read_runs(frame))
     assert any("unexplained" in warning for warning in found.fit.warnings)
-    told = found.accuracy["task"]["error"]
-    assert "accuracy (column 'task') is 69.087; it must be a share between 0 and 1 (percent / 100)" in told
+    message = "accuracy (column 'task') is 69.087; it must be a share between 0 and 1 (percent / 100)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        dataclasses.replace(CONFIG, accuracy=("task=0.25",)).run(read_runs(frame))
+    with pytest.raises(ValueError, match="no column 'tsk'; did you mean task"):
+        dataclasses.replace(CONFIG, accuracy=("tsk=0.25",)).run(read_runs(frame))
+    with pytest.raises(ValueError, match="'task=25' should be COLUMN=CHANCE"):
+        dataclasses.replace(CONFIG, accuracy=("task=25",))
+
+
+def test_flops_that_overflowed_are_refused_at_once():
+    with pytest.raises(ValueError, match=r"row 2: flops is -6e\+18; it must be positive \(an integer that overflowed"):
+        read_runs(table().assign(flops=[1e18, 1e18, -6e18] + [1e18] * (len(table()) - 3)))
 
 
 def test_a_law_without_a_best_size_says_so_among_the_approaches():

@@ -146,3 +146,11 @@ def test_column_specifications():
 def test_require_refuses_a_column_that_is_not_there():
     with pytest.raises(ValueError, match="no column 'epochs'"):
         Runs(frame()).require(("epochs",))
+
+
+def test_identities_do_not_change_with_a_filter():
+    frame = pd.DataFrame({"name": ["a", "a", "b", "c"], "params": [1e7, 1e7, 1e8, 1e9], "tokens": 1e9,
+                          "loss": [3.0, 2.9, 2.5, 2.0], "steps": [1, 2, 2, 2]})  # fmt: skip
+    runs = read_runs(frame, where="steps == 2")
+    assert runs.names == [1, 2, 3] and runs.unfiltered.names == [0, 1, 2, 3]
+    assert read_runs(frame.iloc[1:]).names == ["a", "b", "c"]

@@ -90,8 +90,7 @@ class IsoFlop:
 def _minimum(x: np.ndarray, y: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
     if method == "parabola":
         return parabola_minima(x, y)
-    sizes, member = np.unique(x, return_inverse=True)
-    means = np.stack([y[member == i].mean(axis=0) for i in range(len(sizes))])
+    sizes, means, _ = merge_repeats(x, y)
     return akima_minima(sizes, means)
 
 
@@ -117,6 +116,8 @@ def isoflop_curve(budget: Budget, cost: Cost | None, method: str, draws: int, se
         return dataclasses.replace(curve, refused="the losses do not curve upwards")
     if not np.isfinite(best):
         return dataclasses.replace(curve, refused=f"the {method}'s minimum is outside the sizes")
+    if method == "akima" and details[0] < y.min() - np.ptp(y) / 2:
+        return dataclasses.replace(curve, refused="the spline's minimum is far below every loss")
     if np.isfinite(budget.noise).all():
         curve = _with_draws(curve, x, y, budget.noise, draws, seed)
         if curve.refused:

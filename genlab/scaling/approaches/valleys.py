@@ -10,6 +10,7 @@ import numpy as np
 
 _ENOUGH_REPEATS = 5  # deviations of repeated runs from their mean that make an estimate of noise
 _ENOUGH_DIFFERENCES = 4
+_SAME_SIZE = 0.1  # of the mean distance of sizes: closer ones are one, or a spline would run off along their noise
 
 
 def parabola_minima(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,10 +81,23 @@ def polynomial_minimum(x: np.ndarray, y: np.ndarray, degree: int) -> float:
     return float(centre + width * at[np.argmin(np.polyval(coefficients, at))]) if len(at) else np.nan
 
 
+def same_sizes(x: np.ndarray) -> np.ndarray:
+    """Which size each point has, [points], numbered from 0 in ascending order.
+
+    Points closer to each other than a tenth of the mean distance of the log sizes [points] have one: repeats, or
+    sizes that were read off a plot.
+    """
+    different, member = np.unique(x, return_inverse=True)
+    gaps = np.diff(different)
+    return np.concatenate([[0], np.cumsum(gaps > _SAME_SIZE * gaps.mean())])[member] if len(gaps) else member
+
+
 def merge_repeats(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(different log sizes ascending, the mean log loss of each, how many points each has)."""
-    sizes, member, count = np.unique(x, return_inverse=True, return_counts=True)
-    return sizes, np.bincount(member, weights=y) / count, count
+    """(different log sizes ascending, the mean log loss of each [sizes, ...], how many points each has)."""
+    member = same_sizes(x)
+    points = [np.flatnonzero(member == i) for i in range(member.max() + 1)]
+    sizes = np.array([x[here[0]] + np.mean(x[here] - x[here[0]]) for here in points])
+    return sizes, np.array([y[here].mean(axis=0) for here in points]), np.array([len(here) for here in points])
 
 
 def estimate_noise(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
@@ -102,7 +116,7 @@ def estimate_noise(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
     squares, freedom, differences = 0.0, 0, []
     for x, y in curves:
         sizes, means, count = merge_repeats(x, y)
-        squares += float(np.sum((y - means[np.searchsorted(sizes, x)]) ** 2))
+        squares += float(np.sum((y - means[same_sizes(x)]) ** 2))
         freedom += len(y) - len(sizes)
         lowest = int(means.argmin())
         for i in range(max(0, lowest - 3), min(lowest, len(sizes) - 4) + 1):

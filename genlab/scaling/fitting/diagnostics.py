@@ -22,19 +22,19 @@ _WORTH_OF_REPEATS = 4.0  # epochs up to which repeats are worth almost fresh dat
 
 def fit_warnings(fit: Fit, runs: Runs) -> list[str]:
     """Every warning about one fit, most basic first."""
-    of_table = table_warnings(fit.law.inputs, runs)
+    of_table = table_warnings(fit.law.inputs, runs, fit.law.response)
     of_fit = [*chance_warnings(fit, runs), *_sense_warnings(fit, runs), *_solver_warnings(fit)]
     return [*of_fit, *_parameter_warnings(fit), *of_table]
 
 
-def table_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
+def table_warnings(inputs: tuple[str, ...], runs: Runs, response: str = "loss") -> list[str]:
     """Warnings about the rows that were fitted, whatever the law."""
     return [
         *_range_warnings(inputs, runs),
         *_collinearity_warnings(inputs, runs),
         *_unit_warnings(inputs, runs),
         *_cost_warnings(runs),
-        *_row_warnings(inputs, runs),
+        *_row_warnings((*inputs, response), runs),
         *_schedule_warnings(runs),
         *_repeat_warnings(inputs, runs),
         *_embedding_warnings(inputs, runs),
@@ -192,9 +192,9 @@ def _cost_warnings(runs: Runs) -> list[str]:
     return found
 
 
-def _row_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
+def _row_warnings(read: tuple[str, ...], runs: Runs) -> list[str]:
     found = []
-    columns = [name for name in (*inputs, "loss") if name in runs.frame]
+    columns = [name for name in read if name in runs.frame]
     copies = int(runs.frame.duplicated(columns).sum())
     if copies:
         found.append(
@@ -254,7 +254,7 @@ def _embedding_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
     known = runs.embeddings or {"params_non_embedding", "params_embedding"} & set(runs.frame)
     if "params" not in inputs or known:
         return []
-    return ["nobody said whether params counts the embeddings (say it with embeddings=included or excluded)"]
+    return ["nobody said whether params counts the embeddings (say it: --embeddings=included, or excluded)"]
 
 
 def named_rows(runs: Runs, which: np.ndarray) -> str:

@@ -58,6 +58,10 @@ class Fit:
     profile_95: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     runs: Runs | None = dataclasses.field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        found = ", ".join(f"{name}={value:.4g}" for name, value in self.parameters.items())
+        return f"Fit({self.law.name}: {found}; {len(self.rows_used)} rows, {len(self.warnings)} warnings)"
+
     @property
     def values(self) -> np.ndarray:
         """The parameters as a vector [P], in the order of the law."""

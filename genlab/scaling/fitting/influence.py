@@ -79,8 +79,9 @@ class Influence:
 
 
 RULE = (
-    "few rows (at most 2/3 of the square root of their number) that lie more than 5 standard deviations from the "
-    "fit without them, and without which an exponent moves by more than 2 of its standard deviations"
+    "few rows (in each of up to five rounds at most 2/3 of the square root of their number) that lie more than 5 "
+    "standard deviations from the fit without them, and without which an exponent moves by more than 2 of its standard "
+    "deviations"
 )
 
 
@@ -103,7 +104,7 @@ def influence(
     search = _Search(fit, runs, resamples, seed)
     at = at or {name: fit.ranges[name][1] for name in fit.law.inputs}
     found, without = search.influential()
-    members = row_groups(runs, by)
+    members = row_groups(rows_of(fit, runs), by)
     single = members is None
     units = np.arange(len(search.table)) if single else members
     coordinates, exact = search.each_left_out(units)

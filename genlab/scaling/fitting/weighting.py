@@ -7,7 +7,7 @@ from genlab.scaling.runs import _EXPRESSION_ERRORS as EXPRESSION_ERRORS
 from genlab.scaling.runs import Runs
 
 _FEWEST_GROUPS = 3
-FEW_GROUPS = 10  # below this, intervals from resampled groups are too narrow: see `row_groups`
+FEW_GROUPS = 30  # below this, intervals from resampled groups are too narrow: see `row_groups`
 
 
 def row_weights(runs: Runs, weights: np.ndarray | str | None) -> np.ndarray | None:

@@ -119,7 +119,7 @@ class Backtest:
 
 
 def backtest(
-    laws: Sequence[str | Law],
+    laws: str | Sequence[str | Law],
     runs: Runs,
     loss: str = "huber",
     delta: float = HUBER_DELTA,
@@ -141,19 +141,20 @@ def backtest(
       ValueError: no cut leaves enough runs on both sides, the laws predict different columns, or no law
         could be fitted.
     """
-    laws = [get_law(law) for law in laws]
+    laws = [get_law(law) for law in ([laws] if isinstance(laws, str) else laws)]
     if len({(law.response, law.response_scale) for law in laws}) > 1:
         told = ", ".join(f"{law.name} predicts {law.response}" for law in laws)
         raise ValueError(f"laws of different responses cannot be compared: {told}")
     for law in laws:
         runs = usable_rows(law, runs)
-    along = cut_column(laws)
+    along, usable = cut_column(laws), len(runs)
     runs = runs.require((along,))
+    lost = [f"{usable - len(runs)} rows without {along} take no part in the backtest"] * (len(runs) < usable)
     taken = some_rows(len(runs), seed)
     sampled = [_SAMPLED.format(taken=len(taken), rows=len(runs))] if len(taken) < len(runs) else []
     runs = runs.take(np.sort(taken))
     laws, notes = _small_enough(laws, runs)
-    notes = [*sampled, *notes]
+    notes = [*lost, *sampled, *notes]
     cuts, rows = cuts_of(runs, max(_free(law) for law in laws), along)
     row_weight, robust = row_weights(runs, weights or None), Robust(loss, delta)
     parts = []
@@ -164,7 +165,7 @@ def backtest(
             notes.append(f"{law.name} is not compared: {error}")
     if not parts:
         raise ValueError(f"no law can be backtested: {'; '.join(notes)}")
-    table = pd.concat(parts, ignore_index=True)
+    table = _finite_only(pd.concat(parts, ignore_index=True), notes)
     square = table["log_error"] ** 2
     scores = np.sqrt(square.groupby(table["law"], sort=False).mean()).to_dict()
     of_cuts = square.groupby([table[f"cut_{along}"], table["law"]], sort=False).mean().unstack()
@@ -294,7 +295,17 @@ def _errors(law: Law, runs: Runs, along: str, cuts, row_weight, loss: Robust, st
 def _choose(laws: list[Law], scores: dict[str, float]) -> str:
     lowest = min(scores.values())
     level = [law for law in laws if scores.get(law.name, np.inf) <= _TIE * lowest]
-    return min(level, key=lambda law: (len(law.parameters), scores[law.name])).name
+    return min(level, key=lambda law: (_free(law), scores[law.name])).name
+
+
+def _finite_only(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """The table without the laws that foretell no number for some run, which are noted."""
+    lost = (~np.isfinite(table["log_error"])).groupby(table["law"], sort=False).sum()
+    for law, count in lost[lost > 0].items():
+        notes.append(f"{law} is not compared: it foretells no finite response for {count} of the runs above a cut")
+    if (lost > 0).all():
+        raise ValueError(f"no law can be backtested: {'; '.join(notes)}")
+    return table[table["law"].map(lost) == 0].reset_index(drop=True)
 
 
 def _shares(mean_squares: pd.DataFrame) -> dict[str, float]:

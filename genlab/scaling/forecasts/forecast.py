@@ -24,9 +24,9 @@ def forecast(fit: Fit, held_out: Runs, scatter: float | None = None) -> list[dic
     Returns:
       one dict a run: name, predicted, measured, relative_error (predicted / measured - 1; NaN of a measured 0,
       which only a law whose `response_scale` is linear allows), error (predicted - measured),
-      interval_95 (None without a bootstrap), covered (whether it holds the measured value), law, the
-      law's inputs, flops, and extrapolation (flops, or a single input where there are none, over the largest
-      fitted).
+      interval_95 (None without a bootstrap, or where a refit has no finite prediction), covered (whether it holds
+      the measured value), law, the law's inputs, flops, and extrapolation (flops, or a single input where there
+      are none, over the largest fitted).
     """
     held_out = held_out.require((*fit.law.inputs, fit.law.response))
     if not len(held_out):
@@ -85,6 +85,7 @@ def _rows(law: str, fits: Sequence[Fit], held_out: Runs, predicted, ends) -> lis
     inputs = {name: values for fit in fits for name, values in _inputs(fit.law, held_out).items()}
     flops = held_out.column("flops") if held_out.has("flops") else np.full(len(held_out), np.nan)
     reach = _reach(fits, inputs, flops)
+    known = np.zeros(len(held_out), dtype=bool) if ends is None else np.isfinite(ends).all(axis=0)
     return [
         {
             "name": name,
@@ -92,8 +93,8 @@ def _rows(law: str, fits: Sequence[Fit], held_out: Runs, predicted, ends) -> lis
             "measured": float(measured[i]),
             "relative_error": float(predicted[i] / measured[i] - 1.0) if measured[i] else float("nan"),
             "error": float(predicted[i] - measured[i]),
-            "interval_95": None if ends is None else [float(ends[0][i]), float(ends[1][i])],
-            "covered": None if ends is None else bool(ends[0][i] <= measured[i] <= ends[1][i]),
+            "interval_95": [float(ends[0][i]), float(ends[1][i])] if known[i] else None,
+            "covered": bool(ends[0][i] <= measured[i] <= ends[1][i]) if known[i] else None,
             "law": law,
             **{key: float(values[i]) for key, values in inputs.items()},
             "flops": float(flops[i]),

@@ -149,14 +149,20 @@ def _fit_group(laws: list[Law], fitted: Runs, held_out: Runs, **settings) -> tup
     row = {"status": REFUSED, "reason": "", "law": "", "rows_fitted": len(fitted), "rows_held_out": len(held_out)}
     row |= {"error": np.nan, "error_chosen": np.nan}
     row |= {f"{what}_{law.name}": np.nan for what in ("error", "score", "weight") for law in laws}
-    values, problems = {}, []
-    for law in laws:
+    values, problems, there, possible = {}, [], len(fitted), []
+    for law in laws:  # All laws are fitted to the same rows: those that each of them can use.
         try:
-            fitted = usable_rows(law, fitted)
-            held_out = usable_rows(law, held_out)
+            fitted, held_out = usable_rows(law, fitted), usable_rows(law, held_out)
+            possible.append(law)
+        except ValueError as error:
+            problems.append(str(error))
+    for law in possible:
+        try:
             values[law.name] = _fit_one(law, fitted, **settings)
         except ValueError as error:
             problems.append(str(error))
+    if len(fitted) < there:
+        problems.append(f"{there - len(fitted)} rows left out: no value of what the laws read")
     if not values:
         return {**row, "reason": problems[0]}, [], []
     row |= {"status": FITTED, "rows_fitted": len(fitted), "rows_held_out": len(held_out)}

@@ -7,8 +7,10 @@ from genlab.scaling.approaches.valleys import (
     akima_minima,
     akima_spline,
     estimate_noise,
+    merge_repeats,
     parabola_minima,
     polynomial_minimum,
+    same_sizes,
 )
 
 X = np.log(np.geomspace(1e7, 1e9, 8))
@@ -69,3 +71,14 @@ def test_noise_is_estimated_from_smooth_curves_and_from_repeats():
     jagged = np.repeat(rng.standard_normal(len(X)), 2)  # a curve that no polynomial fits
     repeats = [(twice, jagged + 0.003 * rng.standard_normal(len(twice))) for _ in range(20)]
     assert estimate_noise(repeats) == pytest.approx(0.003, rel=0.2)
+
+
+def test_sizes_read_off_twice_are_one_and_a_spline_does_not_run_off_along_their_noise():
+    x = np.array([0.0, 1.0, 2.0, 2.0 + 1e-7, 3.0, 4.0])
+    y = np.array([1.3, 1.1, 1.0, 1.01, 1.1, 1.4])
+    sizes, means, count = merge_repeats(x, y)
+    np.testing.assert_allclose(sizes, [0, 1, 2, 3, 4], atol=1e-6)
+    np.testing.assert_allclose(means, [1.3, 1.1, 1.005, 1.1, 1.4])
+    assert list(count) == [1, 1, 2, 1, 1] and list(same_sizes(x)) == [0, 1, 2, 2, 3, 4]
+    (best,), (loss,) = akima_minima(sizes, means[:, None])
+    assert 1.5 < best < 2.5 and 0.98 < loss <= 1.005

@@ -6,9 +6,9 @@ import pytest
 
 from genlab.scaling import fit_law, get_law, read_runs
 from genlab.scaling.fitting.bootstrap import draw_resamples
-from genlab.scaling.fitting.fit_law import table_of
+from genlab.scaling.fitting.fit_law import _in_order, table_of
 from genlab.scaling.fitting.fitted import Fit
-from genlab.scaling.fitting.minimize import follow
+from genlab.scaling.fitting.minimize import Minima, follow
 from genlab.scaling.runs import Runs
 
 LAWS = ("chinchilla", "kaplan")
@@ -155,3 +155,30 @@ def test_a_large_table_is_searched_on_some_of_its_rows_and_fitted_on_all(synthet
     assert len(fit.rows_used) == 4200 and fit.certificate["gradient_norm"] < 1e-9
     whole = follow(law, table, law.coordinates(fit.values)[None] + 0.01, np.ones((1, 4200)), 1e-3)
     assert fit.objective == pytest.approx(whole.objective[0], rel=1e-9)
+
+
+def test_the_certificate_does_not_depend_on_the_order_of_breaks(truth):
+    law, p = get_law("broken_2"), truth["broken_2"]
+    swapped = {**p, **{f"{name}{i}": p[f"{name}{3 - i}"] for name in "cdf" for i in (1, 2)}}
+    rng, order = np.random.default_rng(0), []
+    at = law.coordinates(np.array([law.vector(p), law.vector(swapped)]))
+    place = [law.parameter_names.index(name) for name in ("d1", "c1", "f1", "d2", "c2", "f2")]
+    gradient, hessian = rng.standard_normal((1, 9)), rng.standard_normal((1, 9, 9))
+    other = np.arange(9)
+    other[place] = other[place[3:] + place[:3]]
+    for coordinates, by in ((at[0], np.arange(9)), (at[1], other)):
+        derivatives = gradient[:, by], hessian[:, by][:, :, by]
+        minimum = Minima(coordinates[None], np.ones(1), *derivatives, np.ones(1), np.ones(1))
+        order.append(_in_order(law, minimum))
+    np.testing.assert_array_equal(order[0].coordinates, order[1].coordinates)
+    np.testing.assert_array_equal(order[0].gradient, order[1].gradient)
+    np.testing.assert_array_equal(order[0].hessian, order[1].hessian)
+
+
+def test_a_dataframe_is_a_table(synthetic):
+    runs = synthetic("kaplan", noise=0.01)
+    fit, same = (fit_law("kaplan", each, starts=4, resamples=0) for each in (runs, runs.frame))
+    assert fit.parameters == same.parameters
+    assert repr(fit).startswith("Fit(kaplan: N_c=") and "48 rows" in repr(fit)
+    with pytest.raises(ValueError, match="kaplan is a law of params, tokens, not of param, tokens"):
+        fit.predict(param=1e9, tokens=1e9)

@@ -101,7 +101,8 @@ def test_runs_of_one_group_that_err_together_widen_the_intervals(synthetic):
     width = [np.ptp(fit.interval("alpha_N")) for fit in (rows, groups)]
     assert width[1] > 1.4 * width[0]
     assert groups.groups == "batch" == Fit.from_json(groups.to_json()).groups
-    assert not any("groups" in warning for warning in groups.warnings)
+    assert any("only 12 groups of batch" in warning for warning in groups.warnings)
+    assert not any("groups" in warning for warning in rows.warnings)
 
 
 def test_columns_together_make_a_group_and_few_groups_are_said(runs):

@@ -1,10 +1,13 @@
 """The backtest: its cuts, what it may see, and whether it finds the law behind a table."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from genlab.scaling.forecasts.backtest import Backtest, _choose, backtest, cuts_of
+from genlab.scaling.law import log
 from genlab.scaling.laws import CHINCHILLA, KAPLAN, get_law
 from genlab.scaling.runs import Runs
 
@@ -136,3 +139,11 @@ def test_some_rows_of_a_large_table_stand_for_all(synthetic, monkeypatch):
     assert found.notes == ["the backtest judges the laws by 40 of the 200 rows, drawn at random"]
     assert set(found.table.name) < set(runs.names) and found.table.rows_fitted.max() < 40
     assert not backtest(("kaplan",), synthetic("kaplan", noise=0.01), starts=2).notes
+
+
+def test_a_law_without_predictions_is_not_compared(curve):
+    power = get_law("power")
+    lost = dataclasses.replace(power, name="lost", formula=lambda p, x: power.formula(p, x) + 0 * log(9e8 - x.x.value))
+    found = backtest((lost, "power_floor"), curve, starts=4)
+    assert set(found.scores) == {"power_floor"} and any("lost is not compared" in note for note in found.notes)
+    assert found.weights == {"power_floor": 1.0}

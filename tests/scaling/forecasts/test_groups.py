@@ -108,3 +108,15 @@ def test_rows_are_held_out_by_role_without_an_expression():
     role = np.where(runs.frame.train, "grid", "held_out")
     row = fit_by(("power",), Runs(runs.frame.assign(role=role)), ("model",), starts=2).table.iloc[0]
     assert (row.rows_fitted, row.rows_held_out) == (20, 4)
+
+
+def test_all_laws_are_fitted_to_the_same_rows_in_any_order():
+    runs = table()
+    runs.frame["flops"] = np.where(np.arange(len(runs)) % 3, runs.frame["x"] * 1e9, np.nan)
+    laws = ("power_floor", "kaplan_compute")
+    one, other = (fit_by(order, runs, ("model",), "not train", starts=6) for order in (laws, laws[::-1]))
+    for model in ("a", "b"):
+        rows = [each.table.set_index("model").loc[model] for each in (one, other)]
+        assert rows[0].rows_fitted == rows[1].rows_fitted < 20
+        assert rows[0].error_power_floor == pytest.approx(rows[1].error_power_floor, rel=1e-9)
+        assert "rows left out: no value" in rows[0].reason
