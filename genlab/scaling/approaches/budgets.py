@@ -8,6 +8,7 @@ from genlab.scaling.runs import Runs
 
 MIN_SIZES = 3  # A parabola has three coefficients.
 SAME_BUDGET = 1.15  # FLOPs of one budget differ by less than this factor: steps come in whole batches
+_WELL_APART = 0.5
 _INTERPOLATED = 5  # budgets, where the runs themselves share none
 
 
@@ -82,9 +83,9 @@ def _interpolated(runs: Runs, noise: np.ndarray) -> list[Budget]:
             if not at[0] - 1e-9 <= budget <= at[-1] + 1e-9:
                 continue
             right = int(np.clip(np.searchsorted(at, budget), 1, len(rows) - 1))
-            near, weight = _parabola_through(at, budget)
+            near, weight = _parabola_around(at, budget, right)
             tokens, loss = (np.exp(weight @ values[rows[near]]) for values in (log_tokens, log_loss))
-            spread = np.max(noise[rows[right - 1 : right + 1]])
+            spread = np.sqrt(np.sum((weight * noise[rows[near]]) ** 2))
             left_name, right_name = names[rows[right - 1]], names[rows[right]]
             points.append((f"{left_name}..{right_name}", params[rows[0]], tokens, loss, spread))
         at, *columns = zip(*points, strict=True)
@@ -100,9 +101,16 @@ def _rows_by_size(params: np.ndarray, log_flops: np.ndarray) -> list[np.ndarray]
     return [rows for rows in groups if len(rows) > 1]
 
 
-def _parabola_through(x: np.ndarray, at: float) -> tuple[np.ndarray, np.ndarray]:
-    """The three nearest of the points x (two if there are no more), and Lagrange's weights of their values at `at`."""
-    near = np.argsort(np.abs(x - at), kind="stable")[:3]
+def _parabola_around(x: np.ndarray, at: float, right: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points of ascending x to interpolate through, and Lagrange's weights of their values at `at`.
+
+    The points around it, x[right - 1] and x[right], and the nearest other one that is at least half their distance
+    away from both; a straight line where there is none: close points would weigh their noise many times.
+    """
+    pair = np.array([right - 1, right])
+    away = np.abs(x[:, None] - x[pair]).min(axis=1)
+    others = np.flatnonzero(away >= _WELL_APART * (x[right] - x[right - 1]))
+    near = np.append(pair, others[np.argsort(np.abs(x[others] - at), kind="stable")[:1]])
     return near, np.array([np.prod([(at - x[j]) / (x[i] - x[j]) for j in near if j != i]) for i in near])
 
 

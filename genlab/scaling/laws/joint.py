@@ -12,13 +12,13 @@ def _chinchilla(p, x):
 
 
 def _chinchilla_optimum(p, flops, cost: Cost):
-    return additive_optimum(p.A, p.alpha, p.B, p.beta, flops, cost)
+    return additive_optimum(np.log(p.A), p.alpha, np.log(p.B), p.beta, flops, cost)
 
 
 def _chinchilla_inverse(p, loss, x, wanted: str):
     if wanted == "params":
-        return solve_power(p.A, p.alpha, loss - p.E - p.B * x.tokens**-p.beta)
-    return solve_power(p.B, p.beta, loss - p.E - p.A * x.params**-p.alpha)
+        return solve_power(np.log(p.A), p.alpha, loss - p.E - p.B * x.tokens**-p.beta)
+    return solve_power(np.log(p.B), p.beta, loss - p.E - p.A * x.params**-p.alpha)
 
 
 CHINCHILLA = Law(
@@ -62,14 +62,16 @@ def _kaplan_guess(rng: np.random.Generator, count: int, x, loss: np.ndarray) -> 
 def _kaplan_optimum(p, flops, cost: Cost):
     # The bracket is additive with exponents alpha_N/alpha_D and 1; L is increasing in it.
     ratio = p.alpha_N / p.alpha_D
-    return additive_optimum(p.N_c**ratio, ratio, p.D_c, 1.0, flops, cost)
+    return additive_optimum(ratio * np.log(p.N_c), ratio, np.log(p.D_c), 1.0, flops, cost)
 
 
 def _kaplan_inverse(p, loss, x, wanted: str):
     ratio, bracket = p.alpha_N / p.alpha_D, loss ** (1.0 / p.alpha_D)
     if wanted == "params":
-        return solve_power(p.N_c**ratio, ratio, bracket - p.D_c / x.tokens.value)
-    return solve_power(p.D_c, 1.0, bracket - (p.N_c / x.params.value) ** ratio)
+        return solve_power(ratio * np.log(p.N_c), ratio, bracket - p.D_c / x.tokens.value)
+    with np.errstate(over="ignore"):
+        of_params = exp(ratio * (np.log(p.N_c) - x.params.log))
+    return solve_power(np.log(p.D_c), 1.0, bracket - of_params)
 
 
 KAPLAN = Law(
@@ -112,8 +114,8 @@ def _busbridge_inverse(p, loss, x, wanted: str):
     with np.errstate(invalid="ignore"):
         bracket = np.where(loss > p.E, loss - p.E, np.nan) ** (1.0 / p.gamma)
     if wanted == "params":
-        return solve_power(p.A, p.alpha, bracket - p.B * x.tokens**-p.beta)
-    return solve_power(p.B, p.beta, bracket - p.A * x.params**-p.alpha)
+        return solve_power(np.log(p.A), p.alpha, bracket - p.B * x.tokens**-p.beta)
+    return solve_power(np.log(p.B), p.beta, bracket - p.A * x.params**-p.alpha)
 
 
 BUSBRIDGE = Law(

@@ -95,8 +95,8 @@ def _steps_guess(rng: np.random.Generator, count: int, x, loss: np.ndarray) -> d
 
 def _steps_inverse(p, loss, x, wanted: str):
     if wanted == "params":
-        return solve_power(p.N_c**p.alpha_N, p.alpha_N, loss - (p.S_c / x.steps_min.value) ** p.alpha_S)
-    return solve_power(p.S_c**p.alpha_S, p.alpha_S, loss - (p.N_c / x.params.value) ** p.alpha_N)
+        return solve_power(p.alpha_N * np.log(p.N_c), p.alpha_N, loss - (p.S_c / x.steps_min.value) ** p.alpha_S)
+    return solve_power(p.alpha_S * np.log(p.S_c), p.alpha_S, loss - (p.N_c / x.params.value) ** p.alpha_N)
 
 
 KAPLAN_STEPS = Law(

@@ -22,14 +22,14 @@ def _terms(p):
 
 def _overtraining_optimum(p, flops, cost: Cost):
     A, B = _terms(p)
-    return additive_optimum(A, 2 * p.eta, B, 2 * p.eta, flops, cost)
+    return additive_optimum(np.log(A), 2 * p.eta, np.log(B), 2 * p.eta, flops, cost)
 
 
 def _overtraining_inverse(p, loss, x, wanted: str):
     A, B = _terms(p)
     if wanted == "params":
-        return solve_power(A, 2 * p.eta, loss - p.E - B * x.tokens ** (-2 * p.eta))
-    return solve_power(B, 2 * p.eta, loss - p.E - A * x.params ** (-2 * p.eta))
+        return solve_power(np.log(A), 2 * p.eta, loss - p.E - B * x.tokens ** (-2 * p.eta))
+    return solve_power(np.log(B), 2 * p.eta, loss - p.E - A * x.params ** (-2 * p.eta))
 
 
 OVERTRAINING = Law(

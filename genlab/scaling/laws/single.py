@@ -21,7 +21,7 @@ def _power(p, x):
 
 
 def _power_inverse(p, loss, x, wanted: str):
-    return solve_power(p.A, p.alpha, loss)
+    return solve_power(np.log(p.A), p.alpha, loss)
 
 
 POWER = Law(
@@ -46,7 +46,7 @@ def _power_floor(p, x):
 
 
 def _power_floor_inverse(p, loss, x, wanted: str):
-    return solve_power(p.A, p.alpha, loss - p.E)
+    return solve_power(np.log(p.A), p.alpha, loss - p.E)
 
 
 POWER_FLOOR = Law(
@@ -74,7 +74,7 @@ def _power_shift_guess(rng: np.random.Generator, count: int, x, loss: np.ndarray
 
 
 def _power_shift_inverse(p, loss, x, wanted: str):
-    return solve_power(1.0, 1.0, (loss / p.beta) ** (1.0 / p.c) - p.gamma)
+    return solve_power(0.0, 1.0, (loss / p.beta) ** (1.0 / p.c) - p.gamma)
 
 
 POWER_SHIFT = Law(

@@ -27,14 +27,17 @@ def exponent(name: str, meaning: str) -> Parameter:
     return Parameter(name, meaning, _EXPONENT_START, _EXPONENT_BOUNDS, scale="linear")
 
 
-def additive_optimum(a, alpha, b, beta, flops, cost: Cost):
-    """argmin over N of a N^-alpha + b D^-beta at C = k N^q D (Hoffmann et al. 2022, eq. 4, q = 1)."""
+def additive_optimum(log_a, alpha, log_b, beta, flops, cost: Cost):
+    """argmin over N of a N^-alpha + b D^-beta at C = k N^q D (Hoffmann et al. 2022, eq. 4, q = 1).
+
+    Coefficients go by their logarithms: Kaplan's N_c^(alpha_N/alpha_D) has more than 300 digits.
+    """
     q, k = cost.params_exponent, cost.constant
-    ratio = np.log(alpha * a) - np.log(q * beta * b)
+    ratio = np.log(alpha) + log_a - np.log(q * beta) - log_b
     return np.exp((ratio + beta * np.log(flops / k)) / (alpha + q * beta))
 
 
-def solve_power(a, alpha, value):
+def solve_power(log_a, alpha, value):
     """x with a x^-alpha = value; NaN where the value is not positive."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(value > 0, a / np.where(value > 0, value, 1.0), np.nan) ** (1.0 / alpha)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        return np.exp(np.where(value > 0, log_a - np.log(np.where(value > 0, value, 1.0)), np.nan) / alpha)

@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 
 from genlab.scaling.cost import Cost
 from genlab.scaling.law import Positive
-from genlab.scaling.laws import LAWS, get_law
+from genlab.scaling.laws import KAPLAN, LAWS, get_law
 
 JOINT = [name for name, law in LAWS.items() if law.allocates]
 COSTS = [Cost(), Cost(constant=9.0, params_exponent=0.85)]
@@ -134,3 +134,14 @@ def test_an_unknown_law_is_answered_with_the_nearest():
         get_law("chincilla")
     with pytest.raises(ValueError, match="has the parameters A, B, E, alpha, beta"):
         get_law("chinchilla").vector({"A": 1.0})
+
+
+def test_kaplans_closed_forms_do_not_overflow():
+    p = {"N_c": 1e20, "D_c": 1e12, "alpha_N": 0.8, "alpha_D": 0.05}  # N_c^(alpha_N/alpha_D) = 1e320
+    values, cost = KAPLAN.vector(p), Cost()
+    params, _ = KAPLAN.allocate(values, 1e35, cost)
+    plain = dataclasses.replace(KAPLAN, optimum=None)
+    assert params == pytest.approx(plain.allocate(values, 1e35, cost)[0], rel=1e-4)
+    loss = KAPLAN.predict(values, params=1e20, tokens=1e12)
+    assert KAPLAN.solve(values, "params", loss, tokens=1e12) == pytest.approx(1e20, rel=1e-9)
+    assert KAPLAN.solve(values, "tokens", loss, params=1e20) == pytest.approx(1e12, rel=1e-6)
