@@ -116,9 +116,15 @@ def _of_runs(runs: Runs) -> tuple[list[TrainingCurve], list[LeftOut]]:
 
 def _append(curves, left_out, name: str, params: float, tokens, flops, loss, horizon: float | None = None) -> None:
     """Adds a curve of the usable points, or the run to those left out."""
+    for what, values in {"tokens": tokens, "flops": flops, "loss": loss}.items():
+        if (np.asarray(values) < 0).any():
+            raise ValueError(f"the training curve of {name} has {what} of {np.nanmin(values):g}; they must be positive")
     usable = np.isfinite(tokens) & np.isfinite(flops) & np.isfinite(loss)
-    usable &= (tokens > 0) & (flops > 0) & (loss > 0)
-    at, first = np.unique(tokens[usable], return_index=True)
+    usable &= (tokens > 0) & (flops > 0) & (loss > 0)  # a curve may begin at 0 tokens
+    at, first, count = np.unique(tokens[usable], return_index=True, return_counts=True)
+    if (count > 1).any():
+        left_out.append(LeftOut(name, f"{len(tokens)} points at {len(at)} numbers of tokens: two runs of one name?"))
+        return
     if len(at) < FEWEST_POINTS:
         left_out.append(LeftOut(name, f"fewer than {FEWEST_POINTS} points of a training curve"))
         return

@@ -46,7 +46,7 @@ def isoflop_minima(
     Runs whose FLOPs agree within 15 %, with a gap to all others, share a budget. Where the table has no
     such budget (a grid of sizes by tokens), each size's log loss is interpolated in log FLOPs, never
     extrapolated, at up to five budgets that at least three sizes have runs around. Of several runs of a
-    size at a budget, the mean counts.
+    size at a budget, Akima's spline goes through the mean, and a parabola is fitted to them all.
 
     Args:
       runs: params, tokens, flops, loss.

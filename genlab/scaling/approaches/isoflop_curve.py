@@ -107,10 +107,11 @@ def isoflop_curve(budget: Budget, cost: Cost | None, method: str, draws: int, se
     )
     x, y = np.log(budget.params), np.log(budget.loss)
     (best,), details = _minimum(x, y[:, None], method)
-    lowest = x[np.argmin(y)]
+    sizes, means, _ = merge_repeats(x, y)
+    lowest = int(np.argmin(means))
     # Akima's spline may dip inside beside the lowest size: Porian et al. count that as a minimum.
-    if lowest in (x.min(), x.max()) and (method == "parabola" or not np.isfinite(best)):
-        which = "smallest" if lowest == x.min() else "largest"
+    if lowest in (0, len(sizes) - 1) and (method == "parabola" or not np.isfinite(best)):
+        which = "smallest" if lowest == 0 else "largest"
         return dataclasses.replace(curve, refused=f"the {which} size has the lowest loss")
     if method == "parabola" and details[0, 0] <= 0:
         return dataclasses.replace(curve, refused="the losses do not curve upwards")

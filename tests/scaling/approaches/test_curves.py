@@ -91,3 +91,12 @@ def test_smoothing_averages_noise_away_and_wider_does_more():
         noisy.smoothed("median")
     with pytest.raises(ValueError, match="must be positive"):
         noisy.smoothed("gaussian", 0.0)
+
+
+def test_curves_of_two_runs_and_losses_below_zero_are_not_used_in_silence():
+    points = pd.DataFrame({"name": "a", "params": 1e8, "tokens": np.geomspace(1e8, 1e9, 20), "loss": 3.0})
+    twice = pd.concat([points, points.assign(loss=1.5)])
+    curves, left_out = training_curves(twice)
+    assert not curves and left_out == [("a", "40 points at 20 numbers of tokens: several runs of one name?")]
+    with pytest.raises(ValueError, match="training curve of a has loss of -1; they must be positive"):
+        training_curves(points.assign(loss=np.r_[-1.0, np.full(19, 3.0)]))
