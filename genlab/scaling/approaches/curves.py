@@ -64,10 +64,11 @@ def training_curves(table: Runs | pd.DataFrame) -> tuple[list[TrainingCurve], li
       table: either one row a point, with columns `name` (or `run`), params, loss, and tokens (or steps and
         batch_size, with sequence_length where a batch is counted in sequences), flops (6 N D without);
         or one row a run, with a column `curve` of "step:loss step:loss ..." beside params, tokens, steps
-        and flops, as genlab's own run table.
+        and flops, as genlab's own run table. A run with two points at the same tokens is left out. So are
+        points without a finite number, each run listed with how many, and a point at 0 tokens.
 
     Raises:
-      ValueError: columns are missing, or a number is not positive.
+      ValueError: columns are missing, a number is negative, or a loss is 0.
     """
     runs = table if isinstance(table, Runs) else Runs(table.reset_index(drop=True))
     return _of_runs(runs) if runs.has("curve") else _of_points(runs)
@@ -117,10 +118,12 @@ def _of_runs(runs: Runs) -> tuple[list[TrainingCurve], list[LeftOut]]:
 def _append(curves, left_out, name: str, params: float, tokens, flops, loss, horizon: float | None = None) -> None:
     """Adds a curve of the usable points, or the run to those left out."""
     for what, values in {"tokens": tokens, "flops": flops, "loss": loss}.items():
-        if (np.asarray(values) < 0).any():
+        wrong = values <= 0 if what == "loss" else values < 0  # a curve may begin at 0 tokens
+        if wrong.any():
             raise ValueError(f"the training curve of {name} has {what} of {np.nanmin(values):g}; they must be positive")
     usable = np.isfinite(tokens) & np.isfinite(flops) & np.isfinite(loss)
-    usable &= (tokens > 0) & (flops > 0) & (loss > 0)  # a curve may begin at 0 tokens
+    unknown = np.count_nonzero(~usable)
+    usable &= (tokens > 0) & (flops > 0) & (loss > 0)
     at, first, count = np.unique(tokens[usable], return_index=True, return_counts=True)
     if (count > 1).any():
         left_out.append(LeftOut(name, f"{len(tokens)} points at {len(at)} numbers of tokens: two runs of one name?"))
@@ -128,6 +131,8 @@ def _append(curves, left_out, name: str, params: float, tokens, flops, loss, hor
     if len(at) < FEWEST_POINTS:
         left_out.append(LeftOut(name, f"fewer than {FEWEST_POINTS} points of a training curve"))
         return
+    if unknown:
+        left_out.append(LeftOut(name, f"{unknown} of {len(tokens)} points of its training curve have no finite number"))
     flops, loss = flops[usable][first], loss[usable][first]
     curves.append(TrainingCurve(name, params, at, flops, loss, float(at[-1]) if horizon is None else horizon))
 

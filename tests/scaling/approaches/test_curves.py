@@ -30,8 +30,12 @@ def test_a_long_table_is_one_row_a_point():
 def test_points_without_numbers_go_and_so_do_runs_with_too_few():
     loss = np.linspace(4, 3, 10)
     loss[[0, 6, 7]] = np.nan
-    (a,), ((name, reason),) = training_curves(points(loss=loss))
-    assert len(a.loss) == 4 and name == "b" and "fewer than 4 points" in reason
+    (a,), (some, all_of_it) = training_curves(points(loss=loss))
+    assert len(a.loss) == 4 and some == ("a", "1 of 5 points of its training curve have no finite number")
+    assert all_of_it.row == "b" and "fewer than 4 points" in all_of_it.reason
+    loss[0] = 0.0
+    with pytest.raises(ValueError, match="training curve of a has loss of 0; they must be positive"):
+        training_curves(points(loss=loss))
 
 
 def test_genlabs_own_table_holds_curves_in_a_column():
@@ -97,6 +101,6 @@ def test_curves_of_two_runs_and_losses_below_zero_are_not_used_in_silence():
     points = pd.DataFrame({"name": "a", "params": 1e8, "tokens": np.geomspace(1e8, 1e9, 20), "loss": 3.0})
     twice = pd.concat([points, points.assign(loss=1.5)])
     curves, left_out = training_curves(twice)
-    assert not curves and left_out == [("a", "40 points at 20 numbers of tokens: several runs of one name?")]
+    assert not curves and left_out == [("a", "40 points at 20 numbers of tokens: two runs of one name?")]
     with pytest.raises(ValueError, match="training curve of a has loss of -1; they must be positive"):
         training_curves(points.assign(loss=np.r_[-1.0, np.full(19, 3.0)]))

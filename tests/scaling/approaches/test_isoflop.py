@@ -189,6 +189,16 @@ def test_repeated_sizes_count_by_their_mean():
         assert [c.best_params for c in both] == pytest.approx([c.best_params for c in once])
 
 
+@pytest.mark.parametrize("method", ["parabola", "akima"])
+def test_a_lucky_seed_at_the_edge_refuses_no_curve(method):
+    runs = budget_runs(lambda c: 1e8)
+    edge = runs.frame.params == 0.25e8
+    lucky, unlucky = (Runs(runs.frame.assign(loss=runs.frame.loss * np.where(edge, f, 1.0))) for f in (0.9, 1 / 0.9))
+    assert all(curve.refused for curve in isoflop_minima(lucky, method="parabola"))
+    both = Runs(pd.concat([lucky.frame, unlucky.frame], ignore_index=True))
+    assert [c.best_params for c in isoflop_minima(both, method=method)] == pytest.approx([1e8] * 3)
+
+
 def test_without_noise_the_scatter_of_the_minima_gives_the_interval():
     rng, covered = np.random.default_rng(0), 0
     for _ in range(100):
