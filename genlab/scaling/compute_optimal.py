@@ -134,7 +134,7 @@ class ComputeOptimal:
             backtest=tested,
             isoflop=isoflop,
             budgets=[fit.allocation(flops) for flops in self.budgets],
-            warnings=[*warnings, *isoflop_warnings(isoflop), *_sensitivity_warnings(found)],
+            warnings=list(dict.fromkeys([*warnings, *isoflop_warnings(isoflop), *_sensitivity_warnings(found)])),
             columns=dict(runs.columns),
             influence=found,
             comparisons=comparisons,
