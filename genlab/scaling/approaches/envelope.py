@@ -49,7 +49,7 @@ class Envelope:
         fewer than two sizes make the envelope.
       smoothing, width: of the curves, see `TrainingCurve.smoothed`.
       curves: how many were used.
-      left_out: runs without a usable curve.
+      left_out: runs without a usable curve, and those with points that have no finite number.
       resamples, resamples_redrawn: of the runs; redrawn ones left fewer than two sizes on the envelope.
       warnings: in words.
     """
