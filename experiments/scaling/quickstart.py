@@ -7,9 +7,9 @@ the law, Chinchilla's, Kaplan's or Busbridge's, is chosen by backtest among the 
 genlab/scaling/forecasts/backtest.py), and its forecast of the fifteenth, with three times the compute of any other,
 is checked.
 
-2 CPU cores, no cache, Python 3.11.7: 2 min 45 s in all (1 min 45 s on another machine). Busbridge's form was chosen (backtest error 1.1 %;
-Kaplan's 2.2 %, Chinchilla's 2.3 %) and forecast 1.299 [1.268, 1.351] nats per byte; measured 1.328 +- .008,
-an error of -2.2 %. The three forms were listed when earlier sweeps of this kind were known.
+2 CPU cores, no cache, Python 3.11.7: 2 min 45 s in all (1 min 45 s on another machine). Busbridge's form was
+chosen (backtest error 1.1 %; Kaplan's 2.2 %, Chinchilla's 2.3 %) and forecast 1.299 [1.268, 1.351] nats per byte;
+measured 1.328 +- .008, an error of -2.2 %. The three forms were listed when earlier sweeps of this kind were known.
 
 What keeps runs this small well-behaved: 512 tokens an update, a learning rate of 0.16 / width, a
 warm-up of a twentieth, a cosine to a twentieth over each run's own length, at least 1,000 updates.
