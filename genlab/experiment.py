@@ -221,14 +221,14 @@ class Trained:
 
     Attributes:
       experiment: as it was run.
-      params: parameters of the newest checkpoint, or their moving average where there is one.
+      variables: collections of the newest checkpoint, or their moving average where there is one.
       step: of that checkpoint.
       program: compiled functions for it.
       folder: where it came from.
     """
 
     experiment: Experiment
-    params: PyTree
+    variables: PyTree
     step: int
     program: Program
     folder: Path
@@ -240,7 +240,7 @@ class Trained:
         batches = held_out_batches(splits, t.batch_size // t.micro_batches, examples)
         if splits.description.get("data_hash") != _saved_data_hash(self.folder):
             logging.warning("%s was trained on other data than there is now: its hash differs", self.folder)
-        return evaluate(self.program, self.params, batches)
+        return evaluate(self.program, self.variables, batches)
 
 
 def load_experiment(folder: Path) -> Experiment:
@@ -282,5 +282,4 @@ def load_run(folder: Path) -> Trained:
     if found is None:
         raise ConfigError(f"{folder} has no checkpoint yet; train it first")
     state, _ = found
-    params = state.params if state.ema_params is None else state.ema_params
-    return Trained(experiment, params, int(state.step), program, folder)
+    return Trained(experiment, state.evaluated, int(state.step), program, folder)

@@ -12,9 +12,8 @@ from rich.table import Table
 from genlab.experiment import FLOPS_CONVENTION, Experiment
 from genlab.scaling.counting.compute import count_flops
 from genlab.scaling.counting.memory import estimate_memory
-from genlab.training.optimizers import initial_optimizer_state
 from genlab.training.program import count_parameters
-from genlab.training.step import initial_state, make_train_step
+from genlab.training.step import TrainState, initial_state, make_train_step
 from launch import flags as command
 
 _CONFIG = command.define_config("experiment")
@@ -36,7 +35,7 @@ def parameter_table(experiment: Experiment) -> Table:
     """Every parameter's path, shape and size."""
     table = Table("parameter", "shape", "count", title=f"{experiment.name or type(experiment.objective).__name__}")
     table.columns[2].justify = "right"
-    tree = jax.eval_shape(experiment.objective.init, jax.random.key(0))
+    tree = jax.eval_shape(experiment.objective.init, jax.random.key(0))["params"]
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         name = "/".join(str(getattr(key, "key", key)) for key in path)
         table.add_row(name, str(tuple(leaf.shape)), f"{np.prod(leaf.shape, dtype=np.int64):,}")
@@ -69,19 +68,19 @@ def summary_table(experiment: Experiment) -> Table:
     for name, flops in objective.flops_conventions(getattr(experiment.data, "sequence_length", None)).items():
         table.add_row(f"FLOPs per {unit}: {name}", f"{flops:,.0f}")
     table.add_section()
-    for name, size in memory_rows(experiment, state.params, batch):
+    for name, size in memory_rows(experiment, state, batch):
         table.add_row(name, size)
     return table
 
 
-def memory_rows(experiment: Experiment, params, batch) -> list[tuple[str, str]]:
+def memory_rows(experiment: Experiment, state: TrainState, batch) -> list[tuple[str, str]]:
     """Bytes of one replica that is not sharded, by what holds them."""
     objective, parts = experiment.objective, experiment.training.micro_batches
     micro_batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((x.shape[0] // parts, *x.shape[1:]), x.dtype), batch)
-    opt_state = jax.eval_shape(lambda p: initial_optimizer_state(experiment.optimizer, p), params)
-    memory = estimate_memory(lambda p, b, k: objective.loss(p, b, k, True)[0], params, opt_state,
-                             micro_batch, jax.eval_shape(lambda: jax.random.key(0)))
+    memory = estimate_memory(
+        lambda p, s, b, k: objective.loss({"params": p, **s}, b, k, True)[0], state.params, state.opt_state,
+        state.model_state, micro_batch, jax.eval_shape(lambda: jax.random.key(0)))
     names = ("parameters", "gradients", "optimizer", "activations")
     rows = [(f"memory: {name}", _bytes(getattr(memory, name))) for name in names]
     if experiment.training.ema_decay is not None:

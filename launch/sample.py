@@ -35,7 +35,7 @@ def main() -> int:
     prompts = [[tokenizer.separator, *tokenizer.encode(text)] for text in texts]
     room = objective.model.context_length - max(map(len, prompts))
     continuations = objective.generate(
-        run.params, prompts, max_new_tokens=_TOKENS.value or max(1, min(128, room)), temperature=_TEMPERATURE.value,
+        run.variables, prompts, max_new_tokens=_TOKENS.value or max(1, min(128, room)), temperature=_TEMPERATURE.value,
         top_k=_TOP_K.value, top_p=_TOP_P.value, stop_token=tokenizer.separator, seed=_SEED.value)
     for index, (text, tokens) in enumerate(zip(texts, continuations, strict=True)):
         if index:

@@ -87,7 +87,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(experiment, tmp_path):
     killed = start("killed").communicate()[0]
     assert killed == whole
     a, b = (load_run(tmp_path / folder) for folder in ("whole", "killed"))
-    jax.tree.map(np.testing.assert_array_equal, a.params, b.params)
+    jax.tree.map(np.testing.assert_array_equal, a.variables, b.variables)
 
 
 def test_train_on_rounds_up_to_whole_dispatches(experiment):

@@ -40,6 +40,7 @@ RANGES = {
 }
 VALUES = {1: 120, 2: 12, 3: 6}  # of each input, by the number of inputs
 BREAKS = {  # law -> (from, to, rows) of x
+    "zhai": ((1e-5, 1e7, 120),),  # its published d is 0.01 core-days
     "broken_1": ((10, 4e3, 150), (450, 800, 50)),
     "broken_2": ((1e2, 1e16, 200), (1e6, 1e11, 200)),
     "broken_3": ((1, 1e24, 250), (1.4e20, 2.9e20, 100)),

@@ -56,6 +56,49 @@ def rms_norm(x, scale, bias=None, epsilon=1e-5):
     return y.astype(x.dtype)
 
 
+def convolution(x_BIJC, kernel_KKCF, stride=1, padding=0):
+    """Returns the 2-D cross-correlation [B, I', J', F] of x and a kernel [K, K, C, F].
+
+    `padding` zeros are added on all four sides: I' = floor((I + 2 padding - K) / stride) + 1.
+    """
+    return jax.lax.conv_general_dilated(
+        x_BIJC,
+        kernel_KKCF.astype(x_BIJC.dtype),
+        (stride, stride),
+        ((padding, padding),) * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def moments(x_BIJC):
+    """Returns (mean, variance) of each channel, float32 [C] each, the variance divided by B I J."""
+    x32 = x_BIJC.astype(jnp.float32)
+    mean_C = x32.mean(axis=(0, 1, 2))
+    return mean_C, jnp.square(x32 - mean_C).mean(axis=(0, 1, 2))
+
+
+def batch_norm(x_BIJC, mean_C, variance_C, scale_C, bias_C, epsilon=1e-5):
+    """Returns (x - mean) / sqrt(variance + epsilon) * scale + bias for each channel.
+
+    Ioffe and Szegedy 2015 (arXiv 1502.03167), algorithm 1.
+    """
+    y_BIJC = (x_BIJC - mean_C) * (jax.lax.rsqrt(variance_C + epsilon) * scale_C) + bias_C
+    return y_BIJC.astype(x_BIJC.dtype)
+
+
+def group_norm(x_BIJC, scale_C, bias_C, groups, epsilon=1e-5):
+    """Returns x with each group of C / groups channels of each image at mean 0 and variance 1, scaled.
+
+    Wu and He 2018 (arXiv 1803.08494), equations 1, 2 and 7.
+    """
+    B, I, J, C = x_BIJC.shape
+    x_BIJGR = x_BIJC.astype(jnp.float32).reshape(B, I, J, groups, C // groups)
+    centred = x_BIJGR - x_BIJGR.mean(axis=(1, 2, 4), keepdims=True)
+    variance = jnp.square(centred).mean(axis=(1, 2, 4), keepdims=True)
+    y_BIJC = (centred * jax.lax.rsqrt(variance + epsilon)).reshape(B, I, J, C) * scale_C + bias_C
+    return y_BIJC.astype(x_BIJC.dtype)
+
+
 def gelu(x):
     """Returns GELU by its tanh approximation, as in GPT-2 (arXiv 1606.08415, section 2)."""
     return fast_ops.gelu(x) if fast_ops.eligible(x) else jax.nn.gelu(x, approximate=True)
@@ -65,6 +108,17 @@ def swiglu(gate_up):
     """Returns silu(gate) * up, the two halves of the last axis (arXiv 2002.05202, equation 6)."""
     gate, up = jnp.split(gate_up, 2, axis=-1)
     return jax.nn.silu(gate) * up
+
+
+def stochastic_depth(x, rate, key):
+    """Returns x [B, ...] with whole examples set to 0 at `rate` and the others divided by 1 - rate.
+
+    Applied to a residual branch, it leaves the branch out for some examples and keeps its mean
+    (Huang et al. 2016, arXiv 1603.09382, section 3, scaled in training instead of in testing).
+    `rate` may be traced.
+    """
+    kept = jax.random.bernoulli(key, 1 - rate, (x.shape[0],) + (1,) * (x.ndim - 1))
+    return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
 
 
 def embed(table_VD, tokens):

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from genlab.configuration import ConfigError
@@ -19,6 +20,8 @@ class TransformerConfig:
 
     `num_kv_heads` None means num_heads. `rotary_base` None means no rotary positions. `use_bias` is
     for linear layers and norms alike. `initialization` is that of layers.kernel_initializer.
+    `stochastic_depth` is the rate at which the last block's branches are left out of an example
+    (ops.stochastic_depth); the rates of the blocks before it fall linearly to 0 at the first.
     `scan_layers` compiles one block and scans it over stacked parameters; `remat` recomputes each
     block's activations in the backward pass.
     """
@@ -37,6 +40,7 @@ class TransformerConfig:
     use_bias: bool = False
     qk_norm: bool = False
     dropout: float = 0.0
+    stochastic_depth: float = 0.0
     initialization: Initialization = "fan_in"
     scan_layers: bool = False
     remat: bool = False
@@ -76,8 +80,9 @@ class TransformerConfig:
             raise ConfigError(
                 f'initialization must be "fan_in" or "gpt2", not "{self.initialization}"'
             )
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout must be in [0, 1), not {self.dropout}")
+        for name in ("dropout", "stochastic_depth"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be in [0, 1), not {getattr(self, name)}")
         if self.dtype not in ("float32", "bfloat16"):
             raise ConfigError(f'dtype must be "float32" or "bfloat16", not "{self.dtype}"')
 
@@ -112,8 +117,8 @@ class Block(nn.Module):
     deterministic: bool = True
 
     @nn.compact
-    def __call__(self, x_BTD, cache, context: Context):
-        """Returns (x [B, T, D], this layer's cache)."""
+    def __call__(self, x_BTD, cache, context: Context, drop_rate=None):
+        """Returns (x [B, T, D], this layer's cache); `drop_rate` is this block's stochastic depth."""
         c = self.config
         # Each of the 2 depth (3 with cross attention) outputs adds to the residual stream's variance.
         output_scale = ((3 if c.cross_attention else 2) * c.depth) ** -0.5
@@ -138,7 +143,9 @@ class Block(nn.Module):
             )
 
         def dropout(h):
-            return nn.Dropout(c.dropout, deterministic=self.deterministic)(h) if c.dropout else h
+            if c.dropout:
+                h = nn.Dropout(c.dropout, deterministic=self.deterministic)(h)
+            return h if drop_rate is None else ops.stochastic_depth(h, drop_rate, self.make_rng("dropout"))
 
         h, cache = attention("attention", c.causal)(
             norm("attention_norm")(x_BTD),
@@ -215,20 +222,30 @@ class Transformer(nn.Module):
         c = self.config
         # Inside a scan the loop itself keeps XLA from merging the recomputation with the forward pass.
         block = nn.remat(Block, prevent_cse=not c.scan_layers) if c.remat else Block
+        rates_L = None if deterministic or not c.stochastic_depth else depth_rates(c.stochastic_depth, c.depth)
         if c.scan_layers:
             scanned = nn.scan(
                 block,
                 variable_axes={"params": 0, "intermediates": 0},
                 split_rngs={"params": True, "dropout": True},
-                in_axes=(0, nn.broadcast),
+                in_axes=(0, nn.broadcast, 0),
                 length=c.depth,
             )
-            return scanned(c, deterministic, name="blocks")(x_BTD, layers, context)
+            return scanned(c, deterministic, name="blocks")(x_BTD, layers, context, rates_L)
         new_layers = []
         for i, layer in enumerate(layers):
-            x_BTD, layer = block(c, deterministic, name=f"block_{i}")(x_BTD, layer, context)
+            rate = None if rates_L is None else rates_L[i]
+            x_BTD, layer = block(c, deterministic, name=f"block_{i}")(x_BTD, layer, context, rate)
             new_layers.append(layer)
         return x_BTD, tuple(new_layers)
+
+
+def depth_rates(rate: float, depth: int) -> np.ndarray:
+    """Returns the rates of stochastic depth of `depth` blocks, float32 [L]: from 0 to `rate`, linearly.
+
+    Huang et al. 2016 (arXiv 1603.09382), figure 2, with the first block always kept.
+    """
+    return np.linspace(0, rate, depth, dtype=np.float32)
 
 
 def stack_blocks(params: dict) -> dict:

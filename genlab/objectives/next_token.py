@@ -65,7 +65,7 @@ class NextToken:
     def flops_conventions(self, sequence_length: int | None = None) -> dict[str, float]:
         """Returns training FLOPs per token under each textbook convention (genlab/scaling/counting/conventions.py)."""
         stack = self.model.stack_config()
-        tree = jax.eval_shape(self.init, jax.random.key(0))
+        tree = jax.eval_shape(self.init, jax.random.key(0))["params"]
         sizes = {path[0].key: leaf.size for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
                  if path[0].key in self.embedding_parameters}
         params = sum(leaf.size for leaf in jax.tree.leaves(tree))
@@ -76,11 +76,11 @@ class NextToken:
         return {name: convention(shape) for name, convention in CONVENTIONS.items()}
 
     def init(self, key) -> dict:
-        """Returns fresh parameters (float32); call it under jit, eagerly it takes seconds."""
-        return self.model.init(key, jnp.zeros((1, 1), jnp.int32))["params"]
+        """Returns {"params": fresh parameters (float32)}; call it under jit, eagerly it takes seconds."""
+        return {"params": self.model.init(key, jnp.zeros((1, 1), jnp.int32))["params"]}
 
-    def loss(self, params, batch, key, train: bool):
-        """Returns (loss in nats per token, metrics per example).
+    def loss(self, variables, batch, key, train: bool):
+        """Returns (loss in nats per token, metrics per example, {}).
 
         "accuracy" is among them only when not training: an argmax over V costs time.
         """
@@ -89,9 +89,9 @@ class NextToken:
         rngs = {"dropout": key} if train and self.model.dropout else None
         if train:
             losses_BT, log_z_BT = self.model.apply(
-                {"params": params}, inputs_BT, targets_BT, train=True, rngs=rngs, method="losses")
+                variables, inputs_BT, targets_BT, train=True, rngs=rngs, method="losses")
         else:
-            logits_BTV = self.model.apply({"params": params}, inputs_BT)
+            logits_BTV = self.model.apply(variables, inputs_BT)
             losses_BT, log_z_BT = ops.cross_entropy(logits_BTV, targets_BT)
         weight_BT = jnp.ones(targets_BT.shape, jnp.float32)
         if "loss_mask" in batch:
@@ -110,8 +110,8 @@ class NextToken:
             loss += self.z_loss * metrics["z_loss"].mean()
         if not train:
             metrics["accuracy"] = metric(jnp.argmax(logits_BTV, axis=-1) == targets_BT)
-        return loss, metrics
+        return loss, metrics, {}
 
-    def generate(self, params, prompts, **settings) -> list[np.ndarray]:
+    def generate(self, variables, prompts, **settings) -> list[np.ndarray]:
         """Returns the tokens that follow each prompt; settings and errors as in models.generation.generate."""
-        return generation.generate(self.model, params, prompts, **settings)
+        return generation.generate(self.model, variables["params"], prompts, **settings)

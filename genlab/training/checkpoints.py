@@ -132,6 +132,6 @@ class Checkpoints:
 
 
 def _saved_part(state: TrainState) -> dict[str, Any]:
-    names = ("step", "params", "opt_state", "ema_params")
-    return {name: getattr(state, name) for name in names if getattr(state, name) is not None}
+    names = ("step", "params", "model_state", "opt_state", "ema_variables")
+    return {name: getattr(state, name) for name in names if jax.tree.leaves(getattr(state, name))}
 

@@ -18,7 +18,7 @@ class Estimate(NamedTuple):
     standard_error: float
 
 
-def evaluate(program: Program, params: PyTree, batches: Iterable[dict[str, np.ndarray]],
+def evaluate(program: Program, variables: PyTree, batches: Iterable[dict[str, np.ndarray]],
              batches_per_dispatch: int = 8) -> dict[str, Estimate]:
     """Every metric of the objective over `batches`, each example once.
 
@@ -29,14 +29,14 @@ def evaluate(program: Program, params: PyTree, batches: Iterable[dict[str, np.nd
 
     Args:
       program: compiled functions.
-      params: the parameters, or their moving average.
+      variables: the collections, or their moving average.
       batches: all of one shape; padding examples have example_weight 0.
       batches_per_dispatch: the last dispatch is filled up with batches of weight 0.
     """
     totals: dict[str, list[np.ndarray]] = {}
     weights: dict[str, list[np.ndarray]] = {}
     for stacked in _stacked(batches, batches_per_dispatch):
-        metrics = jax.device_get(program.evaluate(params, program.plan.put(stacked)))
+        metrics = jax.device_get(program.evaluate(variables, program.plan.put(stacked)))
         for name, (total, weight) in metrics.items():
             totals.setdefault(name, []).append(np.ravel(total))
             weights.setdefault(name, []).append(np.ravel(weight))

@@ -304,10 +304,9 @@ class _Run:
             raise _Diverged(start + index + 1, float(losses[index]))
 
     def _evaluate(self) -> dict[str, Estimate]:
-        params = self.state.params if self.state.ema_params is None else self.state.ema_params
         # What fits in memory for a training step fits for an evaluation.
         size = self.training.batch_size // self.training.micro_batches
-        found = evaluate(self.program, params, self.held_out_batches(size))
+        found = evaluate(self.program, self.state.evaluated, self.held_out_batches(size))
         values = {f"held_out/{name}": estimate.mean for name, estimate in found.items()}
         errors = {f"held_out/{name}_se": estimate.standard_error for name, estimate in found.items()}
         self.log.write(self.step, values | errors)

@@ -85,10 +85,10 @@ class Program:
             self.flops_per_step = float(count_flops(scan_steps(step), state, batches).flops)
         return self.flops_per_step
 
-    def evaluate(self, params: PyTree, batches: PyTree) -> dict:
+    def evaluate(self, variables: PyTree, batches: PyTree) -> dict:
         """Metrics per example of stacked batches: name -> (totals, weights), arrays [steps, examples]."""
-        return self._compile("evaluate", make_evaluation_step(self.objective), (params, batches),
-                             out_shardings=self.plan.replicated)(params, batches)
+        return self._compile("evaluate", make_evaluation_step(self.objective), (variables, batches),
+                             out_shardings=self.plan.replicated)(variables, batches)
 
     def _compile(self, name, function, arguments, **options):
         batch_shapes = tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(arguments[-1]))
@@ -132,7 +132,7 @@ def count_parameters(objective: Any) -> dict[str, int]:
     An objective names its embeddings (`embedding_parameters`): tables looked up by an index, and the
     head that multiplies with such a table or stands in its place (Kaplan 2020, section 2.1).
     """
-    tree = jax.eval_shape(objective.init, jax.random.key(0))
+    tree = jax.eval_shape(objective.init, jax.random.key(0))["params"]
     embeddings = getattr(objective, "embedding_parameters", ())
     total = in_embeddings = 0
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):

@@ -19,30 +19,45 @@ class TrainState(NamedTuple):
 
     Attributes:
       step: completed updates, int32.
-      params: float32 parameters.
+      params: float32 parameters, the collection that the optimizer trains.
+      model_state: the objective's other collections by name, such as BatchNorm's "batch_stats", which the
+        forward pass updates; {} for most.
       opt_state: optax state.
-      ema_params: exponential moving average of the parameters, or None.
+      ema_variables: exponential moving average of all collections, or None.
       seed: uint32; with the step it gives every random key.
       hyperparameters: float32 scalars by name (`Optimizer.hyperparameters`).
     """
 
     step: jax.Array
     params: PyTree
+    model_state: dict[str, PyTree]
     opt_state: PyTree
-    ema_params: PyTree
+    ema_variables: PyTree
     seed: jax.Array
     hyperparameters: dict[str, jax.Array]
+
+    @property
+    def variables(self) -> dict[str, PyTree]:
+        """All collections, as an objective takes them."""
+        return {"params": self.params, **self.model_state}
+
+    @property
+    def evaluated(self) -> dict[str, PyTree]:
+        """What evaluations and samples use: the moving average where there is one."""
+        return self.variables if self.ema_variables is None else self.ema_variables
 
 
 def initial_state(objective: Any, optimizer: Optimizer, seed: jax.Array,
                   hyperparameters: dict[str, jax.Array], with_ema: bool) -> TrainState:
     """The state before the first step; jit it (eager initialisation takes seconds)."""
-    params = objective.init(stream_key(seed, "init"))
+    variables = objective.init(stream_key(seed, "init"))
+    model_state = {name: collection for name, collection in variables.items() if name != "params"}
     return TrainState(
         step=jnp.int32(0),
-        params=params,
-        opt_state=initial_optimizer_state(optimizer, params),
-        ema_params=jax.tree.map(jnp.copy, params) if with_ema else None,
+        params=variables["params"],
+        model_state=model_state,
+        opt_state=initial_optimizer_state(optimizer, variables["params"]),
+        ema_variables=jax.tree.map(jnp.copy, variables) if with_ema else None,
         seed=jnp.asarray(seed, jnp.uint32),
         hyperparameters={name: jnp.float32(value) for name, value in hyperparameters.items()},
     )
@@ -54,37 +69,40 @@ def make_train_step(
     """Builds `train_step(state, batch) -> (state, metrics)`.
 
     Args:
-      objective: see genlab/objectives: `loss(params, batch, key, train) -> (loss, metrics)`.
+      objective: see genlab/objectives: `loss(variables, batch, key, train) -> (loss, metrics, updates)`.
       optimizer: its hyper-parameters are read from the state.
       micro_batches: the batch is cut into so many, one after another in a scan; the gradient is the
-        mean over micro-batches weighted by their `loss` weights, so it is that of the whole batch.
-      ema_decay: of the parameters' moving average, warmed up as min(decay, (1 + t) / (10 + t)).
+        mean over micro-batches weighted by their `loss` weights, so it is that of the whole batch. Each
+        updates the model state from where the step found it; the mean of these is kept.
+      ema_decay: of the variables' moving average, warmed up as min(decay, (1 + t) / (10 + t)).
 
     Returns:
       The step. Its metrics are (total, weight) pairs of float32 scalars: the objective's, summed over
       the batch, and "gradient_norm" and "learning_rate" with weight 1.
     """
 
-    def loss_and_gradient(params, batch, key):
-        (_, metrics), gradient = jax.value_and_grad(objective.loss, has_aux=True)(params, batch, key, True)
-        return gradient, {name: tuple(metric.sum()) for name, metric in metrics.items()}
+    def loss_and_gradient(state, batch, key):
+        def loss(params):
+            loss, metrics, updates = objective.loss({"params": params, **state.model_state}, batch, key, True)
+            return loss, (metrics, state.model_state | updates)
+
+        (_, (metrics, model_state)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
+        return gradient, {name: tuple(metric.sum()) for name, metric in metrics.items()}, model_state
 
     def train_step(state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
         key = stream_key(state.seed, "train", state.step)
         if micro_batches == 1:
-            gradient, metrics = loss_and_gradient(state.params, batch, key)
+            gradient, metrics, model_state = loss_and_gradient(state, batch, key)
         else:
-            gradient, metrics = _accumulate(loss_and_gradient, state.params, batch, key, micro_batches)
+            gradient, metrics, model_state = _accumulate(loss_and_gradient, state, batch, key, micro_batches)
         learning_rate = optimizer.learning_rate_at(state.step, state.hyperparameters)
         transform = optimizer.transform(learning_rate, state.hyperparameters["weight_decay"])
         updates, opt_state = transform.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         one = jnp.float32(1)
         metrics |= {"gradient_norm": (optax.global_norm(gradient), one), "learning_rate": (learning_rate, one)}
-        return state._replace(
-            step=state.step + 1, params=params, opt_state=opt_state,
-            ema_params=_update_ema(state, params, ema_decay),
-        ), metrics
+        new = state._replace(step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state)
+        return new._replace(ema_variables=_update_ema(state, new, ema_decay)), metrics
 
     return train_step
 
@@ -103,11 +121,11 @@ def scan_steps(train_step: Callable) -> Callable:
 
 
 def make_evaluation_step(objective: Any) -> Callable[[PyTree, PyTree], Metrics]:
-    """Builds `evaluate(params, batches) -> metrics`: (total, weight) per example, batches stacked."""
+    """Builds `evaluate(variables, batches) -> metrics`: (total, weight) per example, batches stacked."""
 
-    def evaluate(params: PyTree, batches: PyTree) -> Metrics:
+    def evaluate(variables: PyTree, batches: PyTree) -> Metrics:
         def one(batch):
-            _, metrics = objective.loss(params, batch, stream_key(0, "evaluate"), False)
+            _, metrics, _ = objective.loss(variables, batch, stream_key(0, "evaluate"), False)
             return {name: (m.total, m.weight) for name, m in metrics.items()}
 
         return jax.lax.map(one, batches)
@@ -115,26 +133,27 @@ def make_evaluation_step(objective: Any) -> Callable[[PyTree, PyTree], Metrics]:
     return evaluate
 
 
-def _accumulate(loss_and_gradient, params, batch, key, micro_batches):
+def _accumulate(loss_and_gradient, state, batch, key, micro_batches):
     # Every micro-batch takes every M-th example: cut into runs of examples, a micro-batch would lie on
     # one device, and all devices would gather and compute the whole of it.
     split = jax.tree.map(lambda x: x.reshape(-1, micro_batches, *x.shape[1:]).swapaxes(0, 1), batch)
 
     def body(gradient, inputs):
         micro_batch, index = inputs
-        new, metrics = loss_and_gradient(params, micro_batch, jax.random.fold_in(key, index))
+        new, metrics, model_state = loss_and_gradient(state, micro_batch, jax.random.fold_in(key, index))
         weight = metrics["loss"][1]
-        return jax.tree.map(lambda a, b: a + weight * b, gradient, new), metrics
+        return jax.tree.map(lambda a, b: a + weight * b, gradient, new), (metrics, model_state)
 
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    gradient, metrics = jax.lax.scan(body, zeros, (split, jnp.arange(micro_batches)))
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    gradient, (metrics, model_states) = jax.lax.scan(body, zeros, (split, jnp.arange(micro_batches)))
     metrics = {name: (total.sum(), weight.sum()) for name, (total, weight) in metrics.items()}
-    return jax.tree.map(lambda g: g / metrics["loss"][1], gradient), metrics
+    gradient = jax.tree.map(lambda g: g / metrics["loss"][1], gradient)
+    return gradient, metrics, jax.tree.map(lambda x: x.mean(axis=0), model_states)
 
 
-def _update_ema(state: TrainState, params: PyTree, decay: float | None) -> PyTree:
+def _update_ema(state: TrainState, new: TrainState, decay: float | None) -> PyTree:
     if decay is None:
         return None
     t = state.step.astype(jnp.float32)
     d = jnp.minimum(decay, (1.0 + t) / (10.0 + t))
-    return jax.tree.map(lambda ema, new: d * ema + (1.0 - d) * new, state.ema_params, params)
+    return jax.tree.map(lambda ema, x: d * ema + (1.0 - d) * x, state.ema_variables, new.variables)

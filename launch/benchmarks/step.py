@@ -78,7 +78,7 @@ def agreement(step: PeerStep, shape: Shape, params: Any) -> dict[str, float]:
     loss, gradient = jax.jit(step.loss_and_gradient)(params, tokens)
 
     def genlab_loss(params):
-        return shape.objective().loss(params, {"tokens": tokens}, jax.random.key(0), True)[0]
+        return shape.objective().loss({"params": params}, {"tokens": tokens}, jax.random.key(0), True)[0]
 
     our_loss, our_gradient = jax.jit(jax.value_and_grad(genlab_loss))(as_genlab(params, shape))
     errors = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max() / jnp.abs(b).max()),

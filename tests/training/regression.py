@@ -19,16 +19,17 @@ class Regression:
     family: str = "regression"
 
     def init(self, key):
-        return {"kernel": jax.random.normal(key, (self.inputs, 1)), "bias": jnp.zeros(1)}
+        return {"params": {"kernel": jax.random.normal(key, (self.inputs, 1)), "bias": jnp.zeros(1)}}
 
-    def loss(self, params, batch, key, train):
+    def loss(self, variables, batch, key, train):
+        params = variables["params"]
         x_BD = batch["x"]
         if train and self.noise:
             x_BD += self.noise * jax.random.normal(key, x_BD.shape)
         error_B = jnp.square(x_BD @ params["kernel"] + params["bias"] - batch["y"])[:, 0]
         weight_B = batch.get("example_weight", jnp.ones(len(x_BD))) * batch.get("weight", jnp.ones(len(x_BD)))
         loss = Metric(error_B * weight_B, weight_B)
-        return loss.mean(), {"loss": loss}
+        return loss.mean(), {"loss": loss}, {}
 
 
 def regression_data(examples=64, inputs=3, seed=0):

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from genlab.training.optimizers import SGD, AdamW
 from genlab.training.plans import choose_plan
 from genlab.training.randomness import STREAMS, stream_key
-from genlab.training.step import initial_state, make_train_step, scan_steps
+from genlab.training.step import initial_state, make_evaluation_step, make_train_step, scan_steps
 from tests.training.regression import Regression, regression_data
 
 OPTIMIZER = SGD(learning_rate=0.1, momentum=0.0, clip_norm=None, decay="constant", warmup_steps=0, warmup_fraction=0.0)
@@ -68,7 +70,38 @@ def test_moving_average_by_hand():
     after, _ = make_train_step(Regression(), OPTIMIZER, ema_decay=0.9)(state, batch())
     d = min(0.9, 1 / 10)
     expected = d * state.params["kernel"] + (1 - d) * after.params["kernel"]
-    np.testing.assert_allclose(after.ema_params["kernel"], expected, rtol=1e-6)
+    np.testing.assert_allclose(after.ema_variables["params"]["kernel"], expected, rtol=1e-6)
+
+
+@dataclass(frozen=True)
+class CenteredRegression(Regression):
+    """Subtracts the batch's mean input in training, and its running mean in evaluation."""
+
+    def init(self, key):
+        return super().init(key) | {"batch_stats": {"mean": jnp.zeros(self.inputs)}}
+
+    def loss(self, variables, batch, key, train):
+        mean = batch["x"].mean(axis=0)
+        running = variables["batch_stats"]["mean"]
+        centred = batch | {"x": batch["x"] - (mean if train else running)}
+        loss, metrics, _ = super().loss(variables, centred, key, train)
+        return loss, metrics, {"batch_stats": {"mean": 0.9 * running + 0.1 * mean}} if train else {}
+
+
+@pytest.mark.parametrize("micro_batches", [1, 4])
+def test_the_model_state_is_updated_by_the_forward_pass_and_used_in_evaluation(micro_batches):
+    objective = CenteredRegression()
+    state = initial_state(objective, OPTIMIZER, 0, OPTIMIZER.hyperparameters(10), with_ema=True)
+    one = batch()
+    after, _ = jax.jit(make_train_step(objective, OPTIMIZER, micro_batches=micro_batches, ema_decay=0.9))(state, one)
+    mean = one["x"].mean(axis=0)
+    np.testing.assert_allclose(after.variables["batch_stats"]["mean"], 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(after.evaluated["batch_stats"]["mean"], 0.9 * 0.1 * mean, rtol=1e-5)
+    stacked = jax.tree.map(lambda x: x[None], one)
+    total, weight = make_evaluation_step(objective)(after.variables, stacked)["loss"]
+    kernel, bias = after.params["kernel"], after.params["bias"]
+    expected = np.square((one["x"] - 0.1 * mean) @ kernel + bias - one["y"]).mean()
+    np.testing.assert_allclose(total.sum() / weight.sum(), expected, rtol=1e-5)
 
 
 def test_keys_differ_by_seed_stream_and_step():

@@ -1,7 +1,8 @@
 """Laws of one variable, L(x): x is a number of parameters, tokens, examples, steps or FLOPs, L the loss.
 
 `power`, `power_floor`, `power_shift` and `saturating` are the estimators M1 to M4 that Alabdulmohsin et al.
-2022 (arXiv 2209.06640) compare on learning curves; `smoothly_broken(n)` is Caballero et al. 2022's.
+2022 (arXiv 2209.06640) compare on learning curves; `zhai` is Zhai et al. 2021's law of a compute frontier, and
+`smoothly_broken(n)` is Caballero et al. 2022's.
 """
 
 import functools
@@ -9,7 +10,7 @@ import functools
 import jax
 import numpy as np
 
-from genlab.scaling.law import Law, Parameter, exp, log
+from genlab.scaling.law import Law, Parameter, exp, log, power
 from genlab.scaling.laws.terms import FLOOR, coefficient, exponent, solve_power
 
 _NEWTON_STEPS = 8  # to the solution of M4 at rounding, for alpha from 0.01 to 100: see `_logit`
@@ -96,6 +97,45 @@ POWER_SHIFT = Law(
     linear=("beta",),
     guess=_power_shift_guess,
     inverse=_power_shift_inverse,
+)
+
+
+def _zhai(p, x):
+    return p.E + p.b * power(x.x.value + p.d, -p.c)
+
+
+def _zhai_guess(rng: np.random.Generator, count: int, x, loss: np.ndarray) -> dict:
+    """d from a hundredth of the smallest x of the table, where it bends nothing, to the largest."""
+    return {"d": np.exp(rng.uniform(x.x.log.min() - np.log(100.0), x.x.log.max(), count))}
+
+
+def _zhai_inverse(p, loss, x, wanted: str):
+    shifted = solve_power(np.log(p.b), p.c, loss - p.E)
+    return np.where(shifted > p.d, shifted - p.d, np.nan)
+
+
+ZHAI = Law(
+    name="zhai",
+    text="L = E + b/(x + d)^c",
+    citation="Zhai et al. 2021 (arXiv 2106.04560), section 2, the law of the compute frontier that saturates at both "
+    "ends, with E for its a; published: figure 2, ImageNet error after fine-tuning, x = TPUv3 core-days",
+    inputs=("x",),
+    parameters=(
+        FLOOR,
+        coefficient("b", "loss x x^c"),
+        Parameter(
+            "d",
+            "shift of x, in its unit: for x << d the loss is near E + b/d^c, that of a model that has learnt nothing",
+            start=(1e3, 1e12),
+            bounds=(1e-40, 1e60),
+        ),
+        exponent("c", "how fast the loss falls to E with x >> d"),
+    ),
+    formula=_zhai,
+    linear=("E", "b"),
+    guess=_zhai_guess,
+    inverse=_zhai_inverse,
+    published={"E": 0.09, "b": 0.26, "d": 0.01, "c": 0.35},
 )
 
 
@@ -265,4 +305,4 @@ _PUBLISHED = {
         **{"d1": 3e6, "d2": 1e14, "d3": 2e20, "f1": 1.1, "f2": 1.425, "f3": 0.05},
     },
 }
-SINGLE_LAWS = (POWER, POWER_FLOOR, POWER_SHIFT, SATURATING, *map(smoothly_broken, (1, 2, 3)))
+SINGLE_LAWS = (POWER, POWER_FLOOR, POWER_SHIFT, SATURATING, ZHAI, *map(smoothly_broken, (1, 2, 3)))

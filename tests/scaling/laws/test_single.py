@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 
 from genlab.scaling import fit_law, read_runs
 from genlab.scaling.law import Positive
-from genlab.scaling.laws import SINGLE, get_law
+from genlab.scaling.laws import SINGLE, candidates, get_law
 
 X = np.geomspace(1e6, 1e10, 9)
 
@@ -29,6 +29,9 @@ def test_power_laws_by_hand(truth):
     np.testing.assert_allclose(predict("power", truth["power"]), [(5.4e13 / x) ** 0.095 for x in X], rtol=1e-13)
     by_hand = [1.69 + 410.7 / x**0.28 for x in X]
     np.testing.assert_allclose(predict("power_floor", truth["power_floor"]), by_hand, rtol=1e-13)
+    # Zhai et al. 2021, figure 2: ImageNet error after fine-tuning at 1 and at 30,000 TPUv3 core-days.
+    by_hand = [0.09 + 0.26 * (1 + 0.01) ** -0.35, 0.09 + 0.26 * (3e4 + 0.01) ** -0.35]
+    np.testing.assert_allclose(predict("zhai", truth["zhai"], np.array([1.0, 3e4])), by_hand, rtol=1e-13)
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.4, 1.0, 3.0, 100.0])
@@ -103,6 +106,9 @@ def test_limits(truth):
     np.testing.assert_allclose(predict("power_floor", {"E": 0.0, "A": A, "alpha": alpha}), power, rtol=1e-14)
     np.testing.assert_allclose(predict("power_shift", {"beta": A, "gamma": 1e-30, "c": alpha}), power, rtol=1e-14)
     floor = predict("power_floor", {"E": 0.2, "A": A, "alpha": alpha})
+    zhai = {"E": 0.2, "b": A, "d": 1e-30, "c": alpha}
+    np.testing.assert_allclose(predict("zhai", zhai), floor, rtol=1e-14)
+    assert predict("zhai", zhai | {"d": 1e3}, 1e-9) == pytest.approx(0.2 + A / 1e3**alpha, rel=1e-9)
     straight = {"E": 0.2, "b": A, "c0": alpha, "c1": 0.0, "d1": 1e8, "f1": 0.5}
     np.testing.assert_allclose(predict("broken_1", straight), floor, rtol=1e-14)
     more = {"c2": 0.0, "d2": 1e9, "f2": 0.7}
@@ -122,16 +128,20 @@ def test_losses_out_of_reach_have_no_x(truth):
     for name, losses in {
         "power_floor": (1.0, 1.69),
         "power_shift": (1e-3,),
+        "zhai": (0.05, 0.09, 2.0),  # below the floor, at it, and above the loss at x = 0
         "saturating": (0.1, 0.2, 0.98, 2.0),
     }.items():
         law = get_law(name)
         assert np.isnan(law.solve(law.vector(truth[name]), "x", np.array(losses))).all()
 
 
-RECOVERED = {"broken_1": {"E": 0.3, "b": 2.3, "c0": 0.05, "c1": 0.5, "d1": 1e8, "f1": 0.4}}
+RECOVERED = {
+    "zhai": {"E": 0.3, "b": 40.0, "d": 2e7, "c": 0.3},
+    "broken_1": {"E": 0.3, "b": 2.3, "c0": 0.05, "c1": 0.5, "d1": 1e8, "f1": 0.4},
+}
 
 
-@pytest.mark.parametrize("name", ["power", "power_floor", "power_shift", "saturating", "broken_1"])
+@pytest.mark.parametrize("name", ["power", "power_floor", "power_shift", "zhai", "saturating", "broken_1"])
 def test_parameters_are_recovered_from_a_table_without_noise(name, truth):
     p = RECOVERED.get(name, truth[name])
     x = np.geomspace(1e6, 1e10, 40)
@@ -139,6 +149,11 @@ def test_parameters_are_recovered_from_a_table_without_noise(name, truth):
     fit = fit_law(name, runs, starts=16, resamples=0)
     for key, value in p.items():
         assert fit.parameters[key] == pytest.approx(value, rel=1e-4), key
+
+
+def test_zhais_law_is_not_among_those_that_an_analysis_chooses_from():
+    runs = read_runs(pd.DataFrame({"x": X, "loss": predict("power", {"A": 30.0, "alpha": 0.3})}), needed=("x", "loss"))
+    assert candidates(runs) == ("power", "power_floor", "power_shift", "saturating", "broken_1")
 
 
 def test_breaks_by_name():
