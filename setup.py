@@ -22,6 +22,7 @@ setup(
         "numpy>=2,<3",
         "pandas>=2.2,<4",
         "scipy>=1.13,<2",
+        "scikit-learn>=1.5,<2",
         "matplotlib>=3.9,<4",
         "jinja2>=3.1,<4",
         "rich>=13.7,<16",

@@ -3,7 +3,7 @@
 Position p = step * batch_size + row counts the examples of a run; epoch e = p // n draws its own
 permutation of the n examples, and row p takes the one at p - e n. Batches may straddle epochs, so no
 example is dropped; processes make only their own rows, so the global batch does not depend on how
-many there are.
+many there are. Augmentation hangs on p as well: each row gets a key that is a hash of (seed, p).
 """
 
 import functools
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from genlab.data.draws import row_keys
 from genlab.data.shuffle import shuffled
 from genlab.data.sources import Example, Source, gather_examples
 
@@ -48,12 +49,13 @@ class Batches:
         self._block = functools.lru_cache(maxsize=2)(self._make_block)
 
     def __getitem__(self, step: int) -> Example:
-        return gather_examples(self.source, self.indices(step, step + 1)[0])
+        return {name: array[0] for name, array in self.stack(step, step + 1).items()}
 
     def stack(self, start: int, stop: int) -> Example:
         """Batches of steps start to stop - 1, one gather: a dict of [stop - start, rows, ...]."""
         indices = self.indices(start, stop)
-        flat = gather_examples(self.source, indices.reshape(-1))
+        keys = row_keys(self.seed, self._positions(start, stop)) if hasattr(self.source, "gather_keyed") else None
+        flat = gather_examples(self.source, indices.reshape(-1), keys)
         return {name: a.reshape(*indices.shape, *a.shape[1:]) for name, a in flat.items()}
 
     def indices(self, start: int, stop: int) -> np.ndarray:
@@ -68,12 +70,14 @@ class Batches:
 
     def _make_block(self, block: int) -> np.ndarray:
         """The indices of a block of steps: [steps_per_block, rows]."""
-        steps = block * self._steps_per_block + np.arange(self._steps_per_block)
-        positions = steps[:, None] * self.batch_size + self._rows
-        if not self.shuffle:
-            return positions % len(self.source)
-        order = shuffled(positions.reshape(-1), len(self.source), self.seed)
-        return order.reshape(positions.shape)
+        first = block * self._steps_per_block
+        positions = self._positions(first, first + self._steps_per_block)
+        order = shuffled(positions, len(self.source), self.seed) if self.shuffle else positions % len(self.source)
+        return order.reshape(self._steps_per_block, len(self._rows))
+
+    def _positions(self, start: int, stop: int) -> np.ndarray:
+        """The positions in the run of this process's rows of steps start to stop - 1: [(stop - start) rows]."""
+        return (np.arange(start, stop)[:, None] * self.batch_size + self._rows).reshape(-1)
 
     def epoch(self, step: int) -> float:
         """Passes over the source that `step` steps have made."""
@@ -94,12 +98,14 @@ def sequential_batches(
     limit: int | None = None,
     process_index: int = 0,
     process_count: int = 1,
+    augment_seed: int | None = None,
 ) -> Iterator[Example]:
     """Batches for evaluation: each example once, in order, and "example_weight" float32 [rows].
 
     The last batch is padded with examples of weight 0, so that all have one shape. `limit` takes
     that many examples evenly spaced over the source: neighbours are alike, and the first ones would
-    be a poor sample of the rest.
+    be a poor sample of the rest. With an `augment_seed`, a source that is augmented is so here as well: an
+    example always in the same way, for losses that need its views.
     """
     rows = _process_rows(batch_size, process_index, process_count)
     count = len(source) if limit is None else min(limit, len(source))
@@ -108,7 +114,9 @@ def sequential_batches(
     chosen = np.arange(count) * len(source) // count
     for start in range(0, count, batch_size):
         positions = start + rows
-        examples = gather_examples(source, chosen[np.minimum(positions, count - 1)])
+        indices = chosen[np.minimum(positions, count - 1)]
+        keys = None if augment_seed is None else row_keys(augment_seed, indices)
+        examples = gather_examples(source, indices, keys)
         yield examples | {"example_weight": (positions < count).astype(np.float32)}
 
 

@@ -1,7 +1,7 @@
 """Sources: random access to examples, the protocol that `tfds.data_source` and Grain already have.
 
 An example is a dict of NumPy arrays. Data in memory (or memory-mapped) adds `gather`, which makes a
-whole batch at once.
+whole batch at once. Data that are augmented at random add `gather_keyed`.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ Example = dict[str, np.ndarray]
 
 @runtime_checkable
 class Source(Protocol):
-    """A finite list of examples; a method `gather(indices)` is optional: see `gather_examples`."""
+    """A finite list of examples; methods `gather` and `gather_keyed` are optional: see `gather_examples`."""
 
     def __len__(self) -> int:
         """The number of examples."""
@@ -40,11 +40,15 @@ class Splits:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def gather_examples(source: Source, indices: np.ndarray) -> Example:
+def gather_examples(source: Source, indices: np.ndarray, keys: np.ndarray | None = None) -> Example:
     """The examples at `indices` (integers [n]) as one dict of arrays with leading axis n.
 
-    Uses the source's own vectorised `gather` where it has one, and otherwise stacks `source[i]`.
+    Uses the source's own vectorised `gather(indices)` where it has one, and otherwise stacks `source[i]`. With
+    `keys` (uint64 [n], genlab/data/draws.py), a source that is augmented gives `gather_keyed(indices, keys)`: row i
+    is a pure function of its index and its key.
     """
+    if keys is not None and hasattr(source, "gather_keyed"):
+        return source.gather_keyed(indices, keys)
     if hasattr(source, "gather"):
         return source.gather(indices)
     examples = [source[int(i)] for i in indices]

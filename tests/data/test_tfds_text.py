@@ -1,63 +1,27 @@
 """TFDS text, read from a dataset in TFDS's own layout that the test writes without TensorFlow."""
 
-import json
 import subprocess
 import sys
 
 import pytest
-from array_record.python.array_record_module import ArrayRecordWriter
 
 from genlab.data.text import Text
 from genlab.data.tfds_text import TfdsText
+from tests.data.tfds_files import TEXT, tf_example, write_dataset
 
 TEXTS = {"train": ["First Citizen:\nSpeak, speak.\n", "héllo\n", "third"], "validation": ["held out\n"]}
 
 
-def proto_bytes(field, content):
-    """A length-delimited field of a protocol buffer: (field number << 3 | 2), length, content."""
-    assert len(content) < 128
-    return bytes([field << 3 | 2, len(content)]) + content
-
-
-def tf_example(text):
-    """tf.train.Example {features {feature {key: "text", value {bytes_list {value: text}}}}}."""
-    value = proto_bytes(1, proto_bytes(1, text.encode()))
-    return proto_bytes(1, proto_bytes(1, proto_bytes(1, b"text") + proto_bytes(2, value)))
-
-
-def write_dataset(data_dir, name="tiny_plays", file_format="array_record"):
-    folder = data_dir / name / "1.0.0"
-    folder.mkdir(parents=True)
-    splits = []
-    for split, texts in TEXTS.items():
-        records = [tf_example(text) for text in texts]
-        writer = ArrayRecordWriter(str(folder / f"{name}-{split}.{file_format}-00000-of-00001"), "group_size:1")
-        for record in records:
-            writer.write(record)
-        writer.close()
-        splits.append({
-            "name": split,
-            "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
-            "numBytes": str(sum(map(len, records))),
-            "shardLengths": [str(len(records))],
-        })
-    info = {"name": name, "version": "1.0.0", "fileFormat": file_format, "splits": splits}
-    package = "tensorflow_datasets.core.features"
-    features = {
-        "pythonClassName": f"{package}.features_dict.FeaturesDict",
-        "featuresDict": {
-            "features": {"text": {"pythonClassName": f"{package}.text_feature.Text", "text": {}}}
-        },
-    }
-    (folder / "dataset_info.json").write_text(json.dumps(info))
-    (folder / "features.json").write_text(json.dumps(features))
+def write_plays(data_dir, name="tiny_plays", file_format="array_record"):
+    records = {split: [tf_example(text=text.encode()) for text in texts] for split, texts in TEXTS.items()}
+    write_dataset(data_dir, name, {"text": TEXT}, records, file_format)
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
-    write_dataset(folder)
-    write_dataset(folder, "old_plays", "tfrecord")
+    write_plays(folder)
+    write_plays(folder, "old_plays", "tfrecord")
     return str(folder)
 
 
@@ -65,7 +29,7 @@ def test_documents_of_each_split(data_dir):
     corpus = TfdsText("tiny_plays", data_dir=data_dir)
     for split, name in (("train", "train"), ("held_out", "validation")):
         assert [bytes(text).decode() for text in corpus.documents(split)] == TEXTS[name]
-    assert corpus.num_bytes("train") == sum(len(tf_example(text)) for text in TEXTS["train"])
+    assert corpus.num_bytes("train") == sum(len(tf_example(text=text.encode())) for text in TEXTS["train"])
     assert corpus.fingerprint("train") == corpus.fingerprint("train") != corpus.fingerprint("held_out")
     assert corpus.describe() == {"tfds_name": "tiny_plays/1.0.0"}
 
