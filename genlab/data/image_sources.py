@@ -163,7 +163,7 @@ class TfdsImages:
     def _label(self) -> Any:
         """TFDS's label feature, of classes that are counted."""
         features = self._builder().info.features
-        labels = [name for name, feature in features.items() if getattr(feature, "num_classes", None)]
+        labels = sorted(name for name, feature in features.items() if getattr(feature, "num_classes", None))
         if self.label_feature not in labels:
             hint = f"it has {', '.join(labels)}; or" if labels else "it has none;"
             raise ConfigError(f"TFDS {self.name} has no class labels {self.label_feature!r}: {hint} set label_feature "

@@ -34,7 +34,7 @@ def open_dataset(name: str, data_dir: str | None) -> Any:
 def get_feature(builder: Any, feature: str) -> Any:
     """TFDS's facts about a feature. Raises ConfigError where there is none of that name."""
     if feature not in builder.info.features:
-        names = ", ".join(builder.info.features)
+        names = ", ".join(sorted(builder.info.features))  # TFDS's own order changes from one reading to the next
         raise ConfigError(f"TFDS {builder.name} has no feature {feature!r}; it has {names}")
     return builder.info.features[feature]
 
