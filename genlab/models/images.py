@@ -45,6 +45,11 @@ def unpatchify(patches, grid: tuple[int, int], patch_size: int):
     return x.reshape(patches.shape[0], rows * p, columns * p, -1)
 
 
+def take_patches(x_BPD, places_BP):
+    """Returns x [B, P', D] with the patches at places [B, P'] of each example, in that order."""
+    return jax.vmap(lambda x_PD, places_P: x_PD[places_P])(x_BPD, places_BP)
+
+
 def sincos_positions(grid: tuple[int, int], width: int) -> np.ndarray:
     """Returns the fixed positions of a grid of (rows, columns), float32 [P, D], for D divisible by 4.
 

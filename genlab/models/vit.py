@@ -130,18 +130,22 @@ class ViT(ImageClassifier):
         """Returns the pooled representation that the head reads, float32 [B, D]."""
         return self.pool(self.encode(self.embed(images_BIJC), train))
 
-    def embed(self, images_BIJC):
-        """Returns the patches as vectors with positions, [B, P, D].
+    def embed(self, images_BIJC, kept_BP=None):
+        """Returns the patches as vectors with positions, [B, P, D]; of `kept`, those alone and in that order.
 
-        Raises ConfigError if the images are not of image_size and channels.
+        `kept`: places of patches, int32 [B, P']. Raises ConfigError if the images are not of image_size
+        and channels.
         """
         images.check_images(images_BIJC, self.image_size, self.channels)
-        x_BPD = self.patch_embedding(images.patchify(images_BIJC, self.patch_size).astype(self.dtype))
+        patches = images.patchify(images_BIJC, self.patch_size)
         if self.positions == "learned":
             positions_PD = self.position_embedding[int(self.pooling == "class_token"):]
         else:
-            positions_PD = images.sincos_positions(self.grid, self.width)
-        return x_BPD + positions_PD.astype(self.dtype)
+            positions_PD = jnp.asarray(images.sincos_positions(self.grid, self.width))
+        if kept_BP is not None:
+            patches = images.take_patches(patches, kept_BP)
+            positions_PD = positions_PD[kept_BP]
+        return self.patch_embedding(patches.astype(self.dtype)) + positions_PD.astype(self.dtype)
 
     def encode(self, x_BPD, train: bool = False):
         """Returns the final tokens [B, T, D], prefix first, of embedded patches [B, P, D], all or some of them."""
