@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from genlab.figures import style
 from genlab.figures.table import Curve, learning_curve, loss_label, measured, not_shown, run_table
+from genlab.scaling.approaches.frontier import frontier
 from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.runs import Runs
 
@@ -92,29 +93,6 @@ def _make_room(axes: Axes, right: float, top: float) -> None:
         lowest = np.log(np.nanmin(in_the_way[:, 1]))
         low = min(low, (lowest - min(top, 0.6) * high) / (1 - min(top, 0.6)))
     style.loss_axis(axes.yaxis, float(np.exp(low)), float(np.exp(high)))
-
-
-def frontier(flops: np.ndarray, loss: np.ndarray) -> np.ndarray:
-    """Indices of the compute-efficient runs: the lower convex envelope of log loss over log FLOPs.
-
-    It starts at the cheapest compute and ends at the lowest loss; a law with an irreducible loss is
-    convex in these axes, so a run above the envelope was outdone by the others. In order of FLOPs.
-    """
-    x, y = np.log(flops), np.log(loss)
-    kept: list[int] = []
-    for i in np.lexsort((y, x)):
-        if kept and y[i] >= min(y[k] for k in kept):
-            continue
-        while len(kept) > 1 and _above(x, y, kept[-2], kept[-1], i):
-            kept.pop()
-        kept.append(int(i))
-    return np.array(kept)
-
-
-def _above(x: np.ndarray, y: np.ndarray, left: int, middle: int, right: int) -> bool:
-    """Whether the middle point lies on or above the line from left to right."""
-    turn = (x[middle] - x[left]) * (y[right] - y[left]) - (y[middle] - y[left]) * (x[right] - x[left])
-    return turn <= 0
 
 
 def _draw_main(axes: Axes, shown: pd.DataFrame, fit: Fit | None, foretold: pd.DataFrame, by_name: dict) -> None:

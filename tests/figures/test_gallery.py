@@ -9,7 +9,6 @@ import pytest
 from matplotlib.image import imread
 
 from genlab.figures import backtest, gallery, isoflop, law_fit, loss_vs_compute, write_figures
-from genlab.figures.loss_vs_compute import frontier
 
 
 def points(axes):
@@ -62,22 +61,6 @@ def test_the_legend_covers_no_run_and_no_law(table, analysis, flatness):
     box = axes.get_legend().get_window_extent()
     inside = [box.contains(*xy) for xy in axes.transData.transform(points(axes))]
     assert not any(inside)
-
-
-def test_the_frontier_is_the_lower_convex_envelope():
-    """Against the definition: no point below any chord of the envelope, and every loss an improvement."""
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        flops, loss = np.exp(rng.uniform(20, 30, 15)), np.exp(rng.uniform(0, 1, 15))
-        best = frontier(flops, loss)
-        assert best[0] == np.argmin(flops) and best[-1] == np.argmin(loss)
-        x, y = np.log(flops), np.log(loss)
-        assert (np.diff(x[best]) > 0).all() and (np.diff(y[best]) < 0).all()
-        within = x <= x[best[-1]]
-        envelope = np.interp(x[within], x[best], y[best])
-        assert (y[within] >= envelope - 1e-12).all()
-        slopes = np.diff(y[best]) / np.diff(x[best])
-        assert (np.diff(slopes) > 0).all()
 
 
 def test_without_an_analysis_the_runs_are_shown_alone(table):
