@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from genlab.scaling.metrics_column import with_metrics
+
 FLOPS_PER_PARAM_TOKEN = 6.0  # C = 6 N D: forward 2, backward 4 (Kaplan et al. 2020, section 2.1).
 _POSITIVE = (
     *("params", "tokens", "unique_tokens", "flops", "loss", "x"),
@@ -198,6 +200,17 @@ class Runs:
             filtered=kept if kept is None else _rename(kept, dict(columns), self.source),
         )
 
+    def by(self, column: str) -> "dict[str, Runs]":
+        """The rows of each value of a column, in the order of the table; rows without a value are in none.
+
+        Raises:
+          ValueError: there is no such column, or no value in it.
+        """
+        if column not in self.frame or self.frame[column].isna().all():
+            raise ValueError(f"{self.source} has no column {column!r} to group by; {_there_are(self.frame)}")
+        values = self.frame[column]
+        return {str(value): self.take((values == value).to_numpy()) for value in values.dropna().unique()}
+
     def take(self, positions: np.ndarray) -> "Runs":
         """The rows at these positions (a bool mask or integers), with nothing noted as left out."""
         frame = self.frame[positions] if positions.dtype == bool else self.frame.iloc[positions]
@@ -220,7 +233,7 @@ def read_runs(
     """Reads a table of runs from a CSV file or a DataFrame, and checks what a fit relies on.
 
     Rows that are not `finished` (where the table has a `status`) and rows without a value in a needed
-    column are left out, with the reason.
+    column are left out, with the reason. The entries of a column `metrics` become columns, see `with_metrics`.
 
     Args:
       table: path of a CSV file, or a DataFrame.
@@ -237,7 +250,7 @@ def read_runs(
         parameters, tokens or FLOPs) that is not positive, or no row left; one line each.
     """
     source = "the table" if isinstance(table, pd.DataFrame) else os.path.basename(os.fspath(table))
-    frame = _read(table, source)
+    frame = with_metrics(_read(table, source))
     columns = parse_columns(columns)
     frame = _rename(frame, columns, source)
     if needed is None:
