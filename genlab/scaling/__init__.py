@@ -19,6 +19,7 @@ from genlab.scaling.approaches.isoflop import IsoFlop, isoflop_minima, optimal_e
 from genlab.scaling.approaches.power_laws import PowerLaw, power_law
 from genlab.scaling.compute_optimal import ComputeOptimal
 from genlab.scaling.cost import Cost
+from genlab.scaling.families import ByFamily, Families, Family, load_analysis
 from genlab.scaling.fitting.fit_law import fit_law
 from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.fitting.influence import influence, with_and_without
@@ -38,10 +39,13 @@ __all__ = [
     "LAWS",
     "Analysis",
     "Backtest",
+    "ByFamily",
     "Chain",
     "Comparison",
     "ComputeOptimal",
     "Cost",
+    "Families",
+    "Family",
     "Fit",
     "IsoFlop",
     "Law",
@@ -59,6 +63,7 @@ __all__ = [
     "get_law",
     "influence",
     "isoflop_minima",
+    "load_analysis",
     "optimal_exponent",
     "planned_grid",
     "power_law",

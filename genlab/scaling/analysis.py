@@ -1,7 +1,6 @@
 """What an analysis of a table of runs found: fits, choice of law, forecasts, budgets, and how far to trust them."""
 
 import dataclasses
-import json
 import os
 from typing import Any
 
@@ -10,7 +9,7 @@ from genlab.scaling.approaches.isoflop import IsoFlop
 from genlab.scaling.checklist import Item
 from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.forecasts.backtest import Backtest
-from genlab.scaling.jsonfile import write_json
+from genlab.scaling.jsonfile import read_json, write_json
 from genlab.scaling.runs import Runs
 
 
@@ -120,8 +119,4 @@ class Analysis:
           FileNotFoundError: no such file.
           ValueError: a file that `save` did not write.
         """
-        with open(path, encoding="utf-8") as file:
-            try:
-                return cls.from_json(json.load(file))
-            except (KeyError, TypeError, json.JSONDecodeError) as error:
-                raise ValueError(f"{os.fspath(path)} is no analysis of genlab: {error!r}") from None
+        return read_json(path, cls.from_json)

@@ -1,10 +1,13 @@
-"""JSON that a person can read: indented, but with every list of numbers on one line."""
+"""JSON files that a person can read: indented, but with every list of numbers on one line."""
 
 import contextlib
 import json
 import math
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def write_json(value: Any, path: str | os.PathLike) -> None:
@@ -13,6 +16,20 @@ def write_json(value: Any, path: str | os.PathLike) -> None:
     with open(part, "w", encoding="utf-8") as file:
         file.write(_text(value, "") + "\n")
     os.replace(part, path)
+
+
+def read_json(path: str | os.PathLike, build: Callable[[Any], T]) -> T:
+    """What `build` makes of the JSON in a file.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: a file that holds no JSON, or none that `build` can read.
+    """
+    with open(path, encoding="utf-8") as file:
+        try:
+            return build(json.load(file))
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{os.fspath(path)} is no analysis of genlab: {error!r}") from None
 
 
 def _text(value: Any, indent: str) -> str:

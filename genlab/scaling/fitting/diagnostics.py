@@ -141,25 +141,33 @@ def _collinearity_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
     if not {"params", "tokens"} <= set(inputs) or len(runs) < 3:
         return []
     log_params, log_tokens = np.log(runs.column("params")), np.log(runs.column("tokens"))
+    data = _data(runs)
     if np.std(log_tokens - log_params) < 0.05 * np.std(log_params):
         ratio = np.exp(np.mean(log_tokens - log_params))
         return [
-            f"tokens per parameter is constant ({ratio:.3g}): the effects of params and tokens cannot "
+            f"{data} per parameter is constant ({ratio:.3g}): the effects of params and {data} cannot "
             "be told apart; train some sizes for longer, or fit a law of one (--law=power_floor --x=params)"
         ]
     if np.std(log_params) > 0 and np.std(log_tokens) > 0:
         correlation = np.corrcoef(log_params, log_tokens)[0, 1]
         if abs(correlation) > _MOVE_TOGETHER:
             return [
-                f"params and tokens move together (correlation of logarithms {correlation:.3f}): their "
+                f"params and {data} move together (correlation of logarithms {correlation:.3f}): their "
                 "effects can hardly be told apart"
             ]
     return []
 
 
+def _data(runs: Runs) -> str:
+    """What the column `tokens` counts: "tokens", or "examples" where it was read from the column of that name."""
+    return "examples" if runs.columns.get("tokens") == "examples" else "tokens"
+
+
 def _unit_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
     found = []
     for name, least in _LEAST.items():
+        if name == "tokens" and _data(runs) == "examples":
+            continue  # 1,000 images are a data set
         if name in inputs and (low := float(np.min(runs.column(name)))) < least:
             found.append(
                 f"{name} of {low:.3g}: are they in millions or billions? They should be plain counts (7e9 of a 7B "
@@ -177,7 +185,8 @@ def _cost_warnings(runs: Runs) -> list[str]:
     if not known.any():
         return []
     median, found = np.median(ratio[known]), []
-    if not 1 / _FAR_FROM_6ND < median < _FAR_FROM_6ND:
+    # An example is many tokens (patches): no rule says what it costs.
+    if _data(runs) == "tokens" and not 1 / _FAR_FROM_6ND < median < _FAR_FROM_6ND:
         found.append(
             f"flops are {median:.3g} times 6 params tokens: are the units the same everywhere? All three should be "
             "plain counts (params 7e9, tokens 1.4e11, flops 5.9e21)"
@@ -242,9 +251,9 @@ def _repeat_warnings(inputs: tuple[str, ...], runs: Runs) -> list[str]:
     if not repeated:
         return []
     most = np.nanmax(epochs)
+    law = " fit --law=repeated (with a column unique_tokens), or" if _data(runs) == "tokens" else ""
     return [
-        f"{repeated} rows repeat their data (up to {most:.3g} epochs) as if it were new: fit --law=repeated (with a "
-        "column unique_tokens), or leave them out"
+        f"{repeated} rows repeat their data (up to {most:.3g} epochs) as if it were new:{law} leave them out"
     ]
 
 
