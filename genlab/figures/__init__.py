@@ -2,6 +2,7 @@
 
 from genlab.figures.approaches import approaches
 from genlab.figures.backtest import backtest
+from genlab.figures.families import families
 from genlab.figures.gallery import gallery, write_figures
 from genlab.figures.isoflop import isoflop
 from genlab.figures.law_fit import law_fit
@@ -12,6 +13,7 @@ from genlab.figures.response import response
 __all__ = [
     "approaches",
     "backtest",
+    "families",
     "gallery",
     "isoflop",
     "law_fit",

@@ -1,6 +1,7 @@
 """All figures of an analysis, with the captions they have in the report."""
 
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,12 +11,14 @@ from matplotlib.figure import Figure
 from genlab.figures import style
 from genlab.figures.approaches import approaches
 from genlab.figures.backtest import backtest
+from genlab.figures.families import families
 from genlab.figures.isoflop import isoflop
 from genlab.figures.law_fit import law_fit, shows_lines
 from genlab.figures.loss_vs_compute import loss_vs_compute
 from genlab.figures.response import response
-from genlab.figures.table import loss_unit, run_table
+from genlab.figures.table import loss_unit, run_table, table_columns
 from genlab.scaling.analysis import Analysis
+from genlab.scaling.families import Families
 from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.runs import Runs
 
@@ -28,19 +31,30 @@ class Panel(NamedTuple):
     caption: str
 
 
-def gallery(runs: Runs | pd.DataFrame, analysis: Analysis | None, unit: str | None = None) -> list[Panel]:
+def gallery(
+    runs: Runs | pd.DataFrame, analysis: Analysis | Families | None, unit: str | None = None
+) -> list[Panel]:
     """Draws every figure that the table and the analysis allow; without an analysis, the runs alone.
+
+    Of several families, the first figure has them all, and each then has its own, named by `prefix_of`.
 
     Args:
       runs: the whole run table (a DataFrame), or the rows of it that a fit may use.
       analysis: what was found in it; None where nothing could be fitted.
-      unit: of the loss; by default nats per token where the runs count tokens.
+      unit: of the loss; by default nats per token where the runs count tokens, nats per example where they classify.
     """
-    columns = {} if analysis is None else analysis.columns
+    columns = table_columns(runs, {} if analysis is None else analysis.columns)
     table = run_table(runs, columns)
     unit = loss_unit(table, columns) if unit is None else unit
     if analysis is None:
         return [Panel("loss_vs_compute", loss_vs_compute(table, unit=unit), _RUNS_ONLY)]
+    if isinstance(analysis, Families):
+        panels = [Panel("loss_vs_compute", families(table, analysis, unit), _FAMILIES)]
+        for name, family in analysis.families.items():
+            part = table[table[analysis.by].astype(str) == name]
+            own = gallery(part, family.analysis, unit)
+            panels += [panel._replace(name=prefix_of(name) + panel.name) for panel in own]
+        return panels
     fit, forecasts = analysis.fit, analysis.forecasts
     told = _LAW.format(law=style.title(fit.law.name)) + _FORECAST * bool(forecasts)
     data = columns.get("tokens", "tokens")
@@ -58,6 +72,11 @@ def gallery(runs: Runs | pd.DataFrame, analysis: Analysis | None, unit: str | No
     return [*panels, Panel("backtest", backtest(analysis.backtest), _BACKTEST)]
 
 
+def prefix_of(family: str) -> str:
+    """What the names of a family's figures begin with."""
+    return re.sub(r"[^\w.-]", "_", family) + "_" if family else ""
+
+
 def _law_fit_caption(table: pd.DataFrame, fit: Fit, data: str) -> str:
     lines = shows_lines(table) and fit.law.allocates
     return (_LINES.format(data=data) if lines else _AGREEMENT) + _RESIDUALS
@@ -65,7 +84,7 @@ def _law_fit_caption(table: pd.DataFrame, fit: Fit, data: str) -> str:
 
 def write_figures(
     runs: Runs | pd.DataFrame,
-    analysis: Analysis | None,
+    analysis: Analysis | Families | None,
     directory: str | os.PathLike,
     unit: str | None = None,
 ) -> dict[str, Path]:
@@ -76,6 +95,12 @@ def write_figures(
     return paths
 
 
+_FAMILIES = (
+    "Every family's runs against training compute, darker for more parameters. A thin line joins the runs that no "
+    "cheaper run of the family outdoes. The thick line is the law of this frontier with its 95 % band, dashed beyond "
+    "the runs it was fitted to. Stars are runs that no fit saw. A hollow diamond is the forecast that counts: of a "
+    "loss by the law of size and data, of anything else by the law of its frontier."
+)
 _RUNS_ONLY = (
     "Loss against training compute. A thin line is a run's training loss as it went, a dot its final loss "
     "on held-out data, both coloured by the number of parameters. The black line is the compute-efficient "

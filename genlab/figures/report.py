@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from genlab.figures import markup, style
-from genlab.figures.gallery import gallery
+from genlab.figures.gallery import gallery, prefix_of
 from genlab.figures.runs_table import run_columns
-from genlab.figures.table import loss_unit, run_table
+from genlab.figures.table import loss_unit, run_table, table_columns
 from genlab.scaling.analysis import Analysis
+from genlab.scaling.families import Families, Family
 from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.runs import Runs
 
@@ -27,7 +29,7 @@ _PACKAGES = ("genlab", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "sci
 
 def write_report(
     runs: Runs | pd.DataFrame,
-    analysis: Analysis | None,
+    analysis: Analysis | Families | None,
     directory: str | os.PathLike,
     config: Any = None,
     versions: Mapping[str, str] | None = None,
@@ -42,22 +44,25 @@ def write_report(
       directory: where the files go; it is made where missing.
       config: anything that JSON can say, e.g. the sweep's config.
       versions: name -> version of what made the runs; by default what is installed here.
-      unit: of the loss; by default nats per token where the runs count tokens.
+      unit: of the loss; by default nats per token where the runs count tokens, nats per example where they classify.
       title: of the page; by default the name of the sweep.
 
     Returns:
       File name -> path, "report.html" among them.
     """
     directory = Path(directory)
-    columns = {} if analysis is None else analysis.columns
+    columns = table_columns(runs, {} if analysis is None else analysis.columns)
     table = run_table(runs, columns)
     unit = loss_unit(table, columns) if unit is None else unit
     paths: dict[str, Path] = {}
     figures = {}
-    for panel in gallery(table, analysis, unit):
+    for panel in gallery(runs, analysis, unit):
         paths |= style.save(panel.figure, directory, panel.name)
         svg = base64.b64encode(paths[f"{panel.name}.svg"].read_bytes()).decode()
         figures[panel.name] = {"svg": svg, "caption": panel.caption}
+    families = _families(analysis)
+    of_family = {name: _rows_of(table, analysis, name) for name in families}
+    data = columns.get("tokens", "tokens")
     page = (
         _environment()
         .get_template(_TEMPLATE.name)
@@ -66,12 +71,11 @@ def write_report(
             unit=unit,
             figures=figures,
             summary=_summary(table),
-            analysis=analysis,
-            data=columns.get("tokens", "tokens"),
-            budgets=[] if analysis is None else _budgets(analysis),
-            laws=[] if analysis is None else [_law(fit, analysis) for fit in _chosen_first(analysis)],
-            columns=run_columns(table, None if analysis is None else analysis.fit),
-            left_out=_left_out(runs, analysis),
+            parts=[_part(name, family) for name, family in families.items()],
+            refused=[f"{k}: {v}" for k, v in analysis.refused.items()] if isinstance(analysis, Families) else [],
+            data=data,
+            columns=run_columns(table, [(of_family[k], v.analysis.fit) for k, v in families.items()], data),
+            left_out=_left_out(runs, families),
             config=None if config is None else json.dumps(config, indent=2, default=str, ensure_ascii=False),
             versions=dict(versions) if versions is not None else installed_versions(),
         )
@@ -129,6 +133,37 @@ def _summary(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def _families(analysis: Analysis | Families | None) -> dict[str, Family]:
+    """Name -> what was found; an analysis of all runs is one family without a name."""
+    if isinstance(analysis, Families):
+        return analysis.families
+    return {} if analysis is None else {"": Family(analysis)}
+
+
+def _rows_of(table: pd.DataFrame, analysis: Analysis | Families, name: str) -> np.ndarray:
+    """Which rows are of a family, bool [rows]."""
+    if isinstance(analysis, Families):
+        return (table[analysis.by].astype(str) == name).to_numpy()
+    return np.ones(len(table), dtype=bool)
+
+
+def _part(name: str, family: Family) -> dict[str, Any]:
+    """What the page says of one family."""
+    analysis = family.analysis
+    return {
+        "name": name,
+        "prefix": prefix_of(name),
+        "analysis": analysis,
+        "laws": [_law(fit, analysis) for fit in _chosen_first(analysis)],
+        "budgets": _budgets(analysis),
+        "frontiers": [
+            {"column": column, "law": _law(found.fit, found), "forecasts": found.forecasts}
+            for column, found in family.frontiers.items()
+        ],
+        "frontier_warnings": family.warnings,
+    }
+
+
 def _budgets(analysis: Analysis) -> list[dict[str, Any]]:
     """The budgets that the analysis was asked for; else three powers of ten from the largest fitted run."""
     if analysis.budgets or not analysis.fit.law.allocates:
@@ -145,6 +180,7 @@ def _law(fit: Fit, analysis: Analysis) -> dict[str, Any]:
     """What the page says of one fitted law."""
     intervals = fit.intervals
     scores = {} if analysis.backtest is None else analysis.backtest.scores
+    data = "examples" if analysis.columns.get("tokens") == "examples" else "tokens"
     return {
         "name": fit.law.name,
         "chosen": fit.law.name == analysis.choice,
@@ -156,7 +192,7 @@ def _law(fit: Fit, analysis: Analysis) -> dict[str, Any]:
                 "name": parameter.name,
                 "value": fit.parameters[parameter.name],
                 "interval": intervals[parameter.name],
-                "meaning": parameter.meaning,
+                "meaning": parameter.meaning.replace("tokens", data),
             }
             for parameter in fit.law.parameters
         ],
@@ -181,8 +217,8 @@ def _plain(value: Any) -> Any:
     return ", ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else str(value)
 
 
-def _left_out(runs: Runs | pd.DataFrame, analysis: Analysis | None) -> list[tuple[str, str]]:
-    """Rows that the fit did not use and why, each once."""
+def _left_out(runs: Runs | pd.DataFrame, families: dict[str, Family]) -> list[tuple[str, str]]:
+    """Rows that the fits did not use and why, each once."""
     rows = list(runs.left_out) if isinstance(runs, Runs) else []
-    rows += [] if analysis is None else analysis.fit.rows_left_out
+    rows += [row for family in families.values() for row in family.analysis.fit.rows_left_out]
     return list(dict.fromkeys((str(row), str(reason)) for row, reason in rows))

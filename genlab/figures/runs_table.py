@@ -1,6 +1,6 @@
 """The report's table of runs: which columns it has, how cells read, and by what they sort."""
 
-import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 
 from genlab.figures import markup
 from genlab.scaling.fitting.fitted import Fit
+from genlab.scaling.metrics_column import parse_metrics
 
 
 class Cell(NamedTuple):
@@ -30,16 +31,21 @@ class Column(NamedTuple):
     classes: str
 
 
-def run_columns(table: pd.DataFrame, fit: Fit | None) -> list[Column]:
+def run_columns(table: pd.DataFrame, fits: Sequence[tuple[np.ndarray, Fit]] = (), data: str = "tokens") -> list[Column]:
     """The columns that have anything to say of these runs, for the report.
 
     Args:
       table: from `run_table`.
-      fit: adds what the law says of each run.
+      fits: (which runs, bool [rows]; the law that speaks of them): adds what it says of each run.
+      data: what the column `tokens` counts.
     """
-    table = table.assign(**_of_law(table, fit))
-    results = [_column(table, *column) for column in _RESULTS if _says_anything(table, column[0])]
-    extras = [_column(table, *column) for column in _EXTRAS if _says_anything(table, column[0])]
+    table = table.assign(**_of_laws(table, fits))
+    if "family" in table and table["family"].nunique() < 2:
+        table = table.drop(columns="family")
+    results, extras = (
+        [_column(table, *_counting(column, data)) for column in columns if _says_anything(table, column[0])]
+        for columns in (_RESULTS, _EXTRAS)
+    )
     extras = [*_metric_columns(table), *extras]
     return results + [extra._replace(classes=f"{extra.classes} extra".strip()) for extra in extras]
 
@@ -48,12 +54,22 @@ def _says_anything(table: pd.DataFrame, name: str) -> bool:
     return name in table and any(markup.is_known(value) for value in table[name])
 
 
-def _of_law(table: pd.DataFrame, fit: Fit | None) -> dict[str, np.ndarray]:
-    if fit is None or not set(fit.law.inputs) <= set(table):
+def _of_laws(table: pd.DataFrame, fits: Sequence[tuple[np.ndarray, Fit]]) -> dict[str, np.ndarray]:
+    predicted = np.full(len(table), np.nan)
+    for rows, fit in fits:
+        if set(fit.law.inputs) <= set(table):
+            part = table[rows]
+            inputs = {name: pd.to_numeric(part[name], errors="coerce").to_numpy(float) for name in fit.law.inputs}
+            predicted[rows] = fit.predict(**inputs)
+    if np.isnan(predicted).all():
         return {}
-    inputs = {name: pd.to_numeric(table[name], errors="coerce").to_numpy(float) for name in fit.law.inputs}
-    predicted = fit.predict(**inputs)
     return {"predicted": predicted, "relative_error": predicted / table["loss"].to_numpy() - 1}
+
+
+def _counting(column: tuple, data: str) -> tuple:
+    """The column with what the runs were trained on in place of tokens."""
+    name, title, meaning, form = column
+    return name, title.replace("tokens", data), meaning.replace("tokens", data), form
 
 
 def _column(table: pd.DataFrame, name: str, title: str, meaning: str, form) -> Column:
@@ -69,29 +85,28 @@ def _column(table: pd.DataFrame, name: str, title: str, meaning: str, form) -> C
     return Column(title, meaning, cells, classes)
 
 
-def _with_error(cell: Cell, error: float) -> Cell:
+def _with_error(cell: Cell, error: float | None) -> Cell:
     if cell.key is None or not markup.is_known(error):
         return cell
     return Cell(cell.html + Markup(f'<span class="se">±{error:.4f}</span>'), cell.key)
 
 
 def _metric_columns(table: pd.DataFrame, most: int = 6) -> list[Column]:
-    """A column for each further final metric of the record's JSON cell."""
+    """A column for each further final metric of the record's JSON cell, with its standard error."""
     if "metrics" not in table:
         return []
-    rows = [_parsed(cell) for cell in table["metrics"]]
-    names = list(dict.fromkeys(name for row in rows for name in row))[:most]
-    metrics = pd.DataFrame([{name: row.get(name) for name in names} for row in rows])
-    return [_column(metrics, name, name.replace("_", " "), "final metric", _number) for name in names]
-
-
-def _parsed(cell: Any) -> dict[str, Any]:
-    """A record's metrics; another table's column of that name may hold anything."""
-    try:
-        found = json.loads(cell) if isinstance(cell, str) else {}
-    except json.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    rows = [parse_metrics(cell) for cell in table["metrics"]]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    names = [name for name in names if name.removesuffix("_se") == name or name.removesuffix("_se") not in names]
+    found = []
+    for name in names[:most]:
+        # `error` is the record's word for why a run failed.
+        title = "error rate" if name == "error" else name.replace("_", " ")
+        column = _column(pd.DataFrame({name: [row.get(name) for row in rows]}), name, title, "final metric", _number)
+        errors = [row.get(f"{name}_se") for row in rows]
+        cells = [_with_error(*pair) for pair in zip(column.cells, errors, strict=True)]
+        found.append(column._replace(cells=cells))
+    return found
 
 
 def _text(value: Any) -> Markup:
@@ -136,6 +151,7 @@ def _whole(value: float) -> Markup:
 
 _RESULTS = (
     ("name", "run", "name of the run", _text),
+    ("family", "family", "what was trained", _text),
     ("status", "status", "what became of the run", _status),
     ("params", "parameters", "trained parameters that the law counts", markup.quantity),
     ("tokens", "tokens", "training tokens seen, repeats counted", markup.quantity),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from genlab.scaling.metrics_column import parse_metrics, with_metrics
 from genlab.scaling.runs import FLOPS_PER_PARAM_TOKEN, Runs
 
 _NUMBERS = ("params", "tokens", "flops", "loss", "loss_se")
@@ -31,8 +32,8 @@ def run_table(runs: Runs | pd.DataFrame, columns: Mapping[str, str] | None = Non
       6 N D; numbers that are not there are NaN.
     """
     frame = (runs.frame if isinstance(runs, Runs) else runs).copy()
-    own = {canonical: frame[name] for canonical, name in (columns or {}).items() if name in frame}
-    frame = frame.assign(**own)
+    named = with_metrics(frame)
+    frame = frame.assign(**{canonical: named[name] for canonical, name in (columns or {}).items() if name in named})
     for name, default in (("role", "grid"), ("status", "finished")):
         column = frame[name] if name in frame else pd.Series(pd.NA, index=frame.index)
         frame[name] = column.fillna(default).astype(str)
@@ -46,10 +47,24 @@ def run_table(runs: Runs | pd.DataFrame, columns: Mapping[str, str] | None = Non
     return frame
 
 
+def table_columns(runs: Runs | pd.DataFrame, columns: Mapping[str, str]) -> dict[str, str]:
+    """The columns of an analysis (`Analysis.columns`), with examples for tokens where the table counts no tokens."""
+    frame = runs.frame if isinstance(runs, Runs) else runs
+    counted = [name for name in ("tokens", "examples") if name in frame and frame[name].notna().any()]
+    return {**({"tokens": "examples"} if counted == ["examples"] else {}), **columns}
+
+
 def loss_unit(table: pd.DataFrame, columns: Mapping[str, str] | None = None) -> str:
-    """The unit of the loss in the run record: nats per token where runs count tokens, else not known."""
-    canonical = not {"tokens", "loss"} & set(columns or {})
-    return "nats per token" if canonical and (table["tokens"] > 0).any() else ""
+    """The unit of the loss in the run record, "" where it is not known.
+
+    Nats per token where runs count tokens; nats per example where they count examples and classify them, which
+    shows in their accuracy.
+    """
+    data = (columns or {}).get("tokens", "tokens")
+    if "loss" in (columns or {}) or not (table["tokens"] > 0).any():
+        return ""
+    classify = "metrics" in table and any("accuracy" in parse_metrics(cell) for cell in table["metrics"])
+    return {"tokens": "nats per token", "examples": "nats per example" if classify else ""}.get(data, "")
 
 
 def loss_label(unit: str) -> str:
