@@ -4,7 +4,7 @@
 
 Reads runs.csv, and fit.json where it is not older; else (or with --refit) it runs the analysis that
 sweep.json names, or the default one, and writes fit.json. Writes report.html and every figure as .png and
-.svg. Any table of runs with the columns params, tokens and loss will do.
+.svg. Any table of runs with the columns params, tokens (or examples) and loss will do.
 Exit codes: 0 done, 1 the page was written but no law could be fitted, 2 bad input.
 """
 
@@ -18,7 +18,8 @@ from absl import flags
 
 from genlab.configuration import ConfigError, from_json
 from genlab.figures import write_report
-from genlab.scaling import Analysis, ComputeOptimal, read_runs
+from genlab.figures.table import table_columns
+from genlab.scaling import Analysis, ComputeOptimal, Families, load_analysis, read_runs
 from launch import flags as command
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder that holds runs.csv.", required=True)
@@ -30,7 +31,7 @@ def main() -> int:
     workdir = Path(_WORKDIR.value)
     table = read_table(workdir / "runs.csv")
     sweep = read_json(workdir / "sweep.json")
-    config = from_json(sweep["analysis"]) if sweep and sweep.get("analysis") else ComputeOptimal()
+    config = from_json(sweep["analysis"]) if sweep and sweep.get("analysis") else default_analysis(table)
     analysis, code = None, 0
     fit = workdir / "fit.json"
     is_fresh = fit.exists() and fit.stat().st_mtime >= (workdir / "runs.csv").stat().st_mtime
@@ -47,6 +48,11 @@ def main() -> int:
     paths = write_report(table, analysis, workdir, config=sweep)
     print("\n".join(f"written {path}" for path in paths.values()))
     return code
+
+
+def default_analysis(table: pd.DataFrame) -> ComputeOptimal:
+    """A law of size and data: tokens, or examples in a table that counts no tokens."""
+    return ComputeOptimal(tokens=table_columns(table, {}).get("tokens", "tokens"))
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -80,14 +86,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
         raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
-def read_analysis(path: Path) -> Analysis:
+def read_analysis(path: Path) -> Analysis | Families:
     """What fit.json holds.
 
     Raises:
       ConfigError: it cannot be read.
     """
     try:
-        return Analysis.load(path)
+        return load_analysis(path)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} cannot be read ({error!r}); --refit makes it anew") from error
 

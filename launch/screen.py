@@ -56,7 +56,8 @@ def show(analysis: Analysis, runs: Runs, console: Console) -> None:
     if analysis.accuracy:
         console.print(accuracy_table(analysis.accuracy))
     if analysis.budgets:
-        console.print(budget_table(analysis.budgets, fit.ranges.get("flops", (math.nan, math.nan))[1]))
+        data = "examples" if analysis.columns.get("tokens") == "examples" else "tokens"
+        console.print(budget_table(analysis.budgets, fit.ranges.get("flops", (math.nan, math.nan))[1], data))
     accuracy = (f"{column}: {text}" for column, each in analysis.accuracy.items()
                 for text in each.get("warnings", [each.get("error", "")]))  # fmt: skip
     for warning in (*analysis.warnings, *fit.warnings, *accuracy):
@@ -196,9 +197,9 @@ def accuracy_table(found: dict[str, dict[str, Any]]) -> Table:
     return rows
 
 
-def budget_table(budgets: Sequence[dict[str, Any]], largest: float) -> Table:
+def budget_table(budgets: Sequence[dict[str, Any]], largest: float, data: str = "tokens") -> Table:
     """The compute-optimal run at each budget, and how far beyond the largest fitted compute it reaches."""
-    rows = table("FLOPs", "reach", "params", "tokens", "tokens per param", "loss")
+    rows = table("FLOPs", "reach", "params", data, f"{data} per param", "loss")
     for row in budgets:
         cells = (f"{row[name]:.4g} ({interval(row['interval_95'][name])})"
                  for name in ("params", "tokens", "tokens_per_param", "loss"))

@@ -2,9 +2,9 @@
 
     python -m launch.sweep --config=experiments/scaling/quickstart.py --workdir=runs/quickstart
 
-The folder gets runs/<name>/ (one folder a run), runs.csv (one row a run), fit.json (the law and its forecasts),
-figures (.png, .svg) and report.html. Runs that are finished are skipped, what was cut off goes on from its
-checkpoint, a failure is retried once.
+The folder gets runs/<name>/ (one folder a run), runs.csv (one row a run), fit.json (the law and its forecasts; of
+several families each one's), figures (.png, .svg) and report.html. Runs that are finished are skipped, what was cut
+off goes on from its checkpoint, a failure is retried once.
 Exit codes: 0 all runs ended and were analysed, 1 some run failed or the analysis could not be made, 2 bad
 input, 130 stopped (Ctrl-C, SIGTERM).
 """
@@ -154,22 +154,44 @@ def conclude(sweep: Sweep, workdir: Path, result: SweepResult, console: Console,
 
 
 def summary(analysis: Any, workdir: Path, seconds: float) -> str:
-    """The law, its forecasts beside what was measured, and where things lie."""
+    """The law, its forecasts beside what was measured, family by family, and where things lie."""
     lines = []
-    if analysis:
-        fit = analysis.fit
-        lines.append(f"law        {fit.law.name}: {fit.law.text}")
-        lines.append("           " + ", ".join(f"{name} {value:.4g}{_interval(fit.interval(name))}"
-                                              for name, value in fit.parameters.items()))
-        lines.append(f"chosen by  {analysis.choice_reason}")
-        lines += [f"forecast   {row['name']}: {row['predicted']:.4f}{_interval(row['interval_95'])}, measured "
-                  f"{row['measured']:.4f}, error {row['relative_error']:+.2%}, "
-                  f"{'inside' if row['covered'] else 'OUTSIDE'} the interval" for row in analysis.forecasts]
-        lines += [f"warning    {warning}" for warning in (*analysis.warnings, *fit.warnings)]
+    if families := getattr(analysis, "families", None):
+        for name, family in families.items():
+            lines += [f"family     {name}", *headline(family.analysis)]
+            for column, found in family.frontiers.items():
+                lines.append(f"frontier   {column}: {_with_intervals(found.fit)}")
+                lines += [_forecast(row, f"{column} of {row['name']}, by the frontier") for row in found.forecasts]
+            lines += [f"warning    {warning}" for warning in family.warnings]
+        lines += [f"warning    {name} is not analysed: {reason}" for name, reason in analysis.refused.items()]
+    elif analysis:
+        lines += headline(analysis)
     names = ("report.html", "loss_vs_compute.png", "runs.csv", "fit.json")
     lines.append("written    " + ", ".join(str(workdir / name) for name in names if (workdir / name).exists()))
     lines.append(f"took       {duration(seconds)}")
     return "\n".join(lines)
+
+
+def headline(analysis: Any) -> list[str]:
+    """The law, its parameters, why it, its forecasts and warnings, a line each."""
+    fit = analysis.fit
+    return [
+        f"law        {fit.law.name}: {fit.law.text}",
+        f"           {_with_intervals(fit)}",
+        f"chosen by  {analysis.choice_reason}",
+        *(_forecast(row, row["name"]) for row in analysis.forecasts),
+        *(f"warning    {warning}" for warning in (*analysis.warnings, *fit.warnings)),
+    ]
+
+
+def _with_intervals(fit: Any) -> str:
+    return ", ".join(f"{name} {value:.4g}{_interval(fit.interval(name))}" for name, value in fit.parameters.items())
+
+
+def _forecast(row: dict[str, Any], what: str) -> str:
+    return (f"forecast   {what}: {row['predicted']:.4f}{_interval(row['interval_95'])}, measured "
+            f"{row['measured']:.4f}, error {row['relative_error']:+.2%}, "
+            f"{'inside' if row['covered'] else 'OUTSIDE'} the interval")
 
 
 def _interval(ends: Any) -> str:

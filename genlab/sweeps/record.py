@@ -54,7 +54,8 @@ class RunRecord:
     epochs: float | None = _column("passes over the training data")
     flops: float | None = _column("training compute of all updates made", "FLOPs")
     flops_convention: str = _column("how `flops` was counted", default="")
-    loss: float | None = _column("final loss on held-out data", "nats per token, or the objective's unit")
+    loss: float | None = _column("final loss on held-out data",
+                                 "nats per token, nats per example (classification), or the objective's unit")
     loss_se: float | None = _column("standard error of `loss` over held-out examples", "as loss")
     train_loss: float | None = _column("training loss over the curve's last bin", "as loss")
     metrics: dict[str, float] = dataclasses.field(
@@ -69,7 +70,7 @@ class RunRecord:
     seconds: float | None = _column("wall time of all attempts, compilation and evaluations included", "s")
     compile_seconds: float | None = _column("wall time of tracing and compilation in the last attempt's process", "s")
     tokens_per_second: float | None = _column("training throughput; examples where there are no tokens",
-                                              "tokens/s")
+                                              "tokens/s or examples/s")
     mfu: float | None = _column("share of the device's peak FLOPs, by `flops`; empty for unknown devices")
     jax_version: str = _column("version of jax", default="")
     python_version: str = _column("version of Python", default="")

@@ -114,7 +114,8 @@ def job(run: PlannedRun) -> Job:
     training, objective = experiment.training, experiment.objective
     params = _parameters(objective)
     tokens = training.steps * training.batch_size * (experiment.data.tokens_per_example or 1)
-    return Job(run.name, cost=tokens * params**_COST_EXPONENT, params=params, tokens=tokens,
+    data = "tokens" if experiment.data.tokens_per_example else "examples"
+    return Job(run.name, cost=tokens * params**_COST_EXPONENT, params=params, tokens=tokens, data=data,
                shape=(objective, training.batch_size, training.micro_batches, training.steps_per_dispatch))
 
 

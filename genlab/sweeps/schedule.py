@@ -15,6 +15,7 @@ class Job:
       shape: equal for runs that share their compiled programs.
       params: parameters; for the table on the screen.
       tokens: training tokens, or examples where there are no tokens; likewise.
+      data: which of the two, "tokens" or "examples".
     """
 
     name: str
@@ -22,6 +23,7 @@ class Job:
     shape: Any
     params: int | None = None
     tokens: int | None = None
+    data: str = "tokens"
 
 
 def next_job(pending: Sequence[Job], compiled_here: Collection[Any], compiled_elsewhere: Collection[Any],

@@ -129,11 +129,13 @@ def sweep_table(rows: list[_Row], width: int = 120, height: int = 100) -> Table:
     """The runs as a rich table; where the screen is too low, finished and waiting ones are summed up."""
     done = sum(row.status in ("finished", "diverged", "failed") for row in rows)
     table = Table(title=f"{done} of {len(rows)} runs done", title_justify="left", box=None, pad_edge=False, expand=True)
-    # The numbers take 53 columns, a status 10, the name what it needs of the rest, and an error what is left.
+    data = "/".join(dict.fromkeys(row.job.data for row in rows)) or "tokens"
+    numbers = (("params", "right", 6), (data, "right", len(data)), ("progress", "left", 14), ("loss", "right", 7),
+               (f"{data}/s", "right", len(data) + 2))
+    # A status takes 10 columns, the name what it needs of the rest, and an error what is left.
+    taken = sum(room + 2 for _, _, room in numbers) + 12
     longest = max((len(_label(row)) for row in rows), default=0)
-    for name, justify, room in (("run", "left", min(longest, max(width - 63, 12))), ("params", "right", 6),
-                                ("tokens", "right", 6), ("progress", "left", 14), ("loss", "right", 7),
-                                ("tokens/s", "right", 8)):
+    for name, justify, room in (("run", "left", min(longest, max(width - taken, 12))), *numbers):
         table.add_column(name, justify=justify, no_wrap=True, width=room)
     table.add_column("status", no_wrap=True, overflow="ellipsis", ratio=1)
     shown = _that_fit(rows, max(height - 5, 4))

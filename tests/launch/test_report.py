@@ -1,5 +1,6 @@
 """launch.report: figures and page from the table alone."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from genlab.configuration import ConfigError, to_json
 from genlab.scaling import ComputeOptimal
-from launch.report import read_analysis, read_json, read_table
+from launch.report import default_analysis, read_analysis, read_json, read_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,6 +55,23 @@ def test_a_table_alone_becomes_law_figures_and_page_and_again_from_fit_json(tmp_
     assert report(tmp_path)[0] == 0
     assert (tmp_path / "report.html").read_text() == page
     assert (tmp_path / "fit.json").read_bytes() == before
+
+
+def test_families_are_analysed_and_drawn_from_the_files_alone(tmp_path, vision_table, vision_config):
+    vision_table.to_csv(tmp_path / "runs.csv", index=False)
+    quick = dataclasses.replace(vision_config, analysis=dataclasses.replace(vision_config.analysis, resamples=0))
+    sweep = {"name": "vision", "analysis": to_json(dataclasses.replace(quick, frontier=())), "runs": []}
+    (tmp_path / "sweep.json").write_text(json.dumps(sweep))
+    assert report(tmp_path)[::2] == (0, "")
+    assert list(json.loads((tmp_path / "fit.json").read_text())["families"]) == ["vit", "mixer"]
+    page = (tmp_path / "report.html").read_text()
+    assert "<b>vit.</b>" in page and "<b>mixer.</b>" in page
+    assert (tmp_path / "mixer_law_fit.png").exists() and (tmp_path / "loss_vs_compute.png").exists()
+
+
+def test_a_table_that_counts_examples_gets_a_law_of_examples(vision_table):
+    assert default_analysis(vision_table) == ComputeOptimal(tokens="examples")
+    assert default_analysis(vision_table.assign(tokens=1e6)) == ComputeOptimal()
 
 
 def test_too_few_runs_for_a_law_are_reported_all_the_same(tmp_path):

@@ -67,7 +67,7 @@ def test_one_table_on_a_terminal():
     view = SweepView(console(True, height=40), slots=2)
     play(view)
     screen = text(view.console)
-    for word in ("2 of 7 runs done", "width=16_steps=40 (held out)", "1.2500", "2.5000", "12.3k", "waiting",
+    for word in ("2 of 7 runs done", "tokens/s", "width=16_steps=40 (held out)", "1.2500", "2.5000", "12.3k", "waiting",
                  "failed ValueError: no"):
         assert word in screen
 
@@ -79,6 +79,18 @@ def test_a_low_screen_shows_what_runs_and_sums_up_the_rest():
     low.print(sweep_table(list(view._rows.values()), height=9))
     lines = text(low)
     assert runs[2].name in lines and "and 3 more" in lines
+
+
+def test_runs_without_tokens_count_examples():
+    view = SweepView(console(False))
+    play(view)
+    for row in view._rows.values():
+        row.job = dataclasses.replace(row.job, tokens=1280, data="examples")
+    wide = console(False)
+    wide.print(sweep_table(list(view._rows.values())))
+    head = text(wide).splitlines()[1].split()
+    assert head == ["run", "params", "examples", "progress", "loss", "examples/s", "status"]
+    assert "tokens" not in text(wide) and "1.28k" in text(wide)
 
 
 PROGRESS = Progress(step=50, steps=200, metrics={"loss": 1.5}, examples_per_second=100.0, mfu=None, seconds_left=125.0)
