@@ -1,14 +1,15 @@
-"""Measures genlab: the compiled step, the loop around it, a sweep of small runs, the fit of a law.
+"""Measures genlab: the compiled step, the loop around it, its input, a sweep of small runs, the fit of a law.
 
     python -m launch.benchmark step --peer=../nanodo     the step against nanodo's, and that both compute the same
     python -m launch.benchmark loop                      the step in the real loop against the bare step
+    python -m launch.benchmark input                     images a second, beside what the step of a ViT consumes
     python -m launch.benchmark sweep --peer=../nanodo    runs an hour of a sweep against nanodo's steps in a row
     python -m launch.benchmark fit                       a law with its bootstrap against SciPy's L-BFGS-B
     python -m launch.benchmark fit --runs=TABLE.csv --columns=params=N,tokens=D --where="in_240 == 1"
 
 The sides take turns in short blocks within one process, and ratios are taken within a turn: the machine
 may be busy, but then it is for both. The peer is a checkout of https://github.com/google-deepmind/nanodo.
-Exit codes: 0 measured, 1 the two sides do not compute the same or a run failed, 2 bad input.
+Exit codes: 0 measured, 1 the two sides do not compute the same, the input is too slow or a run failed, 2 bad input.
 """
 
 import datetime
@@ -23,7 +24,7 @@ from rich.console import Console
 from genlab.configuration import ConfigError
 from launch import flags as command
 
-CASES = ("step", "loop", "sweep", "fit")
+CASES = ("step", "loop", "sweep", "fit", "input")
 
 _PEER = flags.DEFINE_string("peer", None, "Root of a checkout of nanodo (for step and sweep).")
 _SHAPES = flags.DEFINE_string("shapes", None, "Models as WIDTH,LAYERS,HEADS, separated by blanks.")
@@ -36,6 +37,7 @@ _RUNS = flags.DEFINE_string("runs", None, "CSV table to fit; one of 240 made-up 
 _COLUMNS = flags.DEFINE_string("columns", "", "What that table calls its columns: params=N,tokens=D,loss=loss.")
 _WHERE = flags.DEFINE_string("where", "", "Use only the rows for which this pandas expression holds.")
 _ALL = flags.DEFINE_bool("all", False, "Of fit: SciPy runs all its starts and resamples (10 minutes), not one in 45.")
+_MODEL = flags.DEFINE_string("model", "S/4", "Of input: the ViT that consumes the images, by size and patch.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the results.")
 
 
@@ -45,7 +47,7 @@ def main(case: str) -> int:
     from launch.benchmarks.shapes import DEFAULT_SHAPES, parse_shapes
 
     shapes = parse_shapes(_SHAPES.value or DEFAULT_SHAPES)
-    if case not in ("loop", "fit") and not _PEER.value:
+    if case not in ("loop", "input", "fit") and not _PEER.value:
         raise ConfigError(f"{case} compares with nanodo: give --peer=PATH, the root of a checkout of it")
     if _OUTPUT.value and not Path(_OUTPUT.value).resolve().parent.is_dir():
         raise ConfigError(f"--output={_OUTPUT.value}: there is no folder {Path(_OUTPUT.value).parent}")
@@ -64,6 +66,10 @@ def _measure(case: str, shapes: list, console: Console) -> tuple[dict, bool]:
 
         runs = read_runs(_RUNS.value, _COLUMNS.value, _WHERE.value) if _RUNS.value else None
         return fit.run(runs, _ALL.value, console)
+    if case == "input":
+        from launch.benchmarks import input as input_pipeline
+
+        return input_pipeline.run(_MODEL.value, _TURNS.value, _SECONDS.value, console)
     if case == "loop":
         from launch.benchmarks import loop
 

@@ -8,7 +8,6 @@ counted in `corrupt`, and one warning tells.
 import hashlib
 import io
 import json
-import os
 import struct
 import threading
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from absl import logging
 from PIL import Image
 
 from genlab.configuration import ConfigError
+from genlab.data.row_threads import available_cores
 from genlab.data.transforms import Framing, Resize, Shape, resample_boxes
 
 RECORDS_AT_ONCE = 256
@@ -172,7 +172,7 @@ def write_decoded(records: Records, shape: Shape, folder: Path, pool: Executor) 
         return [(_array_or_none(content, shape), label) for content, label in block]
 
     with (folder / "images").open("wb") as file:
-        blocks_at_once = 4 * (os.cpu_count() or 1)  # so that what waits to be written stays small
+        blocks_at_once = 4 * available_cores()  # so that what waits to be written stays small
         starts = range(0, len(records), RECORDS_AT_ONCE)
         for first in range(0, len(starts), blocks_at_once):
             some = starts[first : first + blocks_at_once]

@@ -17,6 +17,10 @@ def for_blocks(work: Callable[[slice], None], rows: int, block: int) -> None:
 
 @functools.cache
 def thread_pool() -> ThreadPoolExecutor:
-    """The process's threads for rows: one a core that the process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return ThreadPoolExecutor(cores, thread_name_prefix="rows")
+    """The process's threads for rows, one a core."""
+    return ThreadPoolExecutor(available_cores(), thread_name_prefix="rows")
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
