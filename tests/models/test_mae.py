@@ -1,6 +1,7 @@
 """MAE: what is masked, what the encoder sees, and where predictions are put."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -22,10 +23,15 @@ def random_case(model, batch=5):
     return jax.tree.map(lambda s: rng.normal(0.1, 0.4, s.shape).astype(np.float32), shapes), pixels
 
 
+@functools.cache
+def forward(model):
+    """A compiled forward pass (params, pixels, key) -> (predictions, mask)."""
+    return jax.jit(lambda params, pixels, key: model.apply({"params": params}, pixels, rngs={"mask": key}))
+
+
 def predict(model, params, pixels, seed=0):
     """Predictions and mask as NumPy arrays."""
-    apply = jax.jit(lambda params, pixels, key: model.apply({"params": params}, pixels, rngs={"mask": key}))
-    return jax.tree.map(np.asarray, apply(params, pixels, jax.random.key(seed)))
+    return jax.tree.map(np.asarray, forward(model)(params, pixels, jax.random.key(seed)))
 
 
 @pytest.mark.parametrize(("ratio", "visible"), [(0.75, 4), (0.5, 8), (0.6, 6)])

@@ -164,7 +164,7 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_parameters_and_outputs
 
 
 def test_the_head_starts_at_zero_by_default():
-    model = dataclasses.replace(TINY, zero_head=True)
+    model = dataclasses.replace(TINY, zero_head=True, depth=1)
     key = jax.random.key(0, impl="rbg")
     variables = jax.jit(model.init)(key, images_of(model))
     np.testing.assert_array_equal(variables["params"]["head"]["kernel"], 0)
@@ -185,9 +185,9 @@ def test_positions_are_adapted_to_another_image_size():
 def test_representations_have_the_same_names_scanned_and_unrolled():
     params = random_params(TINY)
     scanned = dataclasses.replace(TINY, scan_layers=True)
-    logits, named = jax.jit(functools.partial(representations, TINY))({"params": params}, images_of(TINY))
-    _, other = jax.jit(functools.partial(representations, scanned))({"params": stack(params)}, images_of(TINY))
-    np.testing.assert_allclose(logits, jax.jit(TINY.apply)({"params": params}, images_of(TINY)), atol=1e-5)
+    output, named = jax.jit(functools.partial(representations, TINY))({"params": params}, images_of(TINY))
+    logits, other = jax.jit(functools.partial(representations, scanned))({"params": stack(params)}, images_of(TINY))
+    np.testing.assert_allclose(output, logits, atol=1e-5)
     assert set(named) == {
         "features_BD",
         *(f"block_{i}/{name}" for i in range(2) for name in ("output_BTD", "attention/weights_BHTS")),
@@ -208,10 +208,14 @@ def test_attention_rollout_is_the_product_of_layers_with_their_residuals():
 def test_attention_maps_say_which_patches_are_read(pooling):
     model = dataclasses.replace(TINY, pooling=pooling, registers=1, depth=1)
     params, images = random_params(model), images_of(model)
-    shares = np.asarray(jax.jit(functools.partial(attention_map, model))({"params": params}, images))
+
+    @jax.jit
+    def run(variables, images):
+        return attention_map(model, variables, images), representations(model, variables, images)[1]
+
+    shares, named = jax.tree.map(np.asarray, run({"params": params}, images))
     assert shares.shape == (3, 3, 3)
     np.testing.assert_allclose(shares.sum(axis=(1, 2)), 1, rtol=1e-5)
-    _, named = jax.jit(functools.partial(representations, model))({"params": params}, images)
     weights_BTS = named["block_0/attention/weights_BHTS"].mean(axis=1)
     first = model.prefix_tokens
     if pooling == "class_token":
