@@ -16,8 +16,9 @@ from genlab.configuration import ConfigError, differences, from_json, to_json
 from genlab.data.batches import Batches, sequential_batches
 from genlab.data.sources import Splits
 from genlab.files import write_atomically
+from genlab.objectives.metric import Estimate
 from genlab.training.checkpoints import Checkpoints
-from genlab.training.evaluation import Estimate, evaluate
+from genlab.training.evaluation import collect_outputs, evaluate
 from genlab.training.loop import Outcome, Progress, Training, train
 from genlab.training.optimizers import AdamW, Optimizer
 from genlab.training.plans import choose_plan
@@ -37,6 +38,11 @@ class Experiment:
       data: what from (genlab/data): `load() -> Splits`, `tokens_per_example`.
       optimizer: how (genlab/training/optimizers.py).
       training: how long, in what portions, and what is written (genlab/training/loop.py).
+      start: the folder of a finished run whose variables this one begins with, or an experiment, which is then
+        trained first, in the folder `start` of this run's; what is taken from it is the objective's business
+        (`start_from`): a trunk to fine-tune, a teacher.
+      evaluations: further evaluations of the held-out data beside the loss (genlab/objectives/probes.py and
+        others), wherever that is taken; their numbers stand in the record's metrics.
       name: of the run; a sweep names its runs itself where this is empty.
       seed: of parameters, order of the data, dropout and noise.
     """
@@ -45,6 +51,8 @@ class Experiment:
     data: Any
     optimizer: Optimizer = AdamW()
     training: Training = Training()
+    start: Any = None
+    evaluations: tuple[Any, ...] = ()
     name: str = ""
     seed: int = 0
 
@@ -57,6 +65,12 @@ class Experiment:
             raise
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        if getattr(self.objective, "needs_start", False) and self.start is None:
+            raise ConfigError(f"{type(self.objective).__name__} needs a run to start from: set `start`")
+        if self.start is not None and not hasattr(self.objective, "start_from"):
+            raise ConfigError(f"{type(self.objective).__name__} cannot start from another run")
+        if isinstance(self.start, Experiment):
+            self.start.check()
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed={self.seed} must be from 0 to 2^32 - 1")
         choose_plan(self.training.batch_size, self.training.micro_batches, self.training.devices)
@@ -130,10 +144,19 @@ def run(
     folder, t = Path(folder), experiment.training
     claim(experiment, folder)
     keep_data(splits, folder)
+    start = None
+    if experiment.start is not None and not Checkpoints.any_in(folder / "checkpoints"):
+        found = starting_run(experiment, folder, listeners, should_stop)
+        if found is None:
+            return Result(Outcome("preempted", 0), **count_parameters(experiment.objective), examples=0, tokens=None,
+                          unique_tokens=None, epochs=0.0, flops=0.0, data=dict(splits.description))
+        start = functools.partial(_started_from, experiment.objective, found)
     outcome = train(
         objective=experiment.objective, optimizer=experiment.optimizer, training=t, seed=experiment.seed,
         train_batches=batches, held_out_batches=lambda size: held_out_batches(splits, size, t.evaluate_examples),
-        folder=folder, listeners=listeners, should_stop=should_stop,
+        folder=folder, start=start, listeners=listeners, should_stop=should_stop,
+        evaluations=lambda program, variables: run_evaluations(experiment.evaluations, program, variables, splits,
+                                                               t.batch_size // t.micro_batches),
     )
     tokens = experiment.tokens_per_step
     return Result(
@@ -157,6 +180,45 @@ def prepare(experiment: Experiment) -> tuple[Splits, Batches]:
     batches = Batches(splits.train, experiment.training.batch_size, experiment.seed,
                       process_index=jax.process_index(), process_count=jax.process_count())
     return splits, batches
+
+
+def starting_run(experiment: Experiment, folder: Path, listeners: Sequence[Callable[[Progress], None]] = (),
+                 should_stop: Callable[[], bool] = lambda: False) -> "Trained | None":
+    """The run that `experiment.start` names; an experiment is trained first. None if that was told to stop.
+
+    Raises:
+      ConfigError: no such run, one without a checkpoint, or one that diverged.
+    """
+    if not isinstance(experiment.start, Experiment):
+        return load_run(Path(experiment.start))
+    outcome = run(experiment.start, folder / "start", listeners, should_stop).outcome
+    if outcome.status == "diverged":
+        raise ConfigError(f"the run to start from, {folder / 'start'}, diverged: {outcome.error}")
+    return load_run(folder / "start") if outcome.status == "finished" else None
+
+
+def _started_from(objective: Any, source: "Trained", variables: PyTree) -> PyTree:
+    return objective.start_from(variables, source.experiment.objective, source.variables)
+
+
+def run_evaluations(evaluations: Sequence[Any], program: Program, variables: PyTree, splits: Splits,
+                    batch_size: int) -> dict[str, Estimate]:
+    """What each evaluation says of `variables`, all in one dict.
+
+    Raises:
+      ConfigError: an evaluation reads an output that the objective does not give.
+    """
+    @functools.cache
+    def collect(split: str, names: tuple[str, ...], examples: int = 0) -> dict[str, Any]:
+        source = splits.train if split == "train" else splits.held_out
+        batches = sequential_batches(source, min(batch_size, len(source)), examples or None,
+                                     process_index=jax.process_index(), process_count=jax.process_count())
+        return collect_outputs(program, variables, batches, names)
+
+    found: dict[str, Estimate] = {}
+    for evaluation in evaluations:
+        found |= evaluation.run(collect)
+    return found
 
 
 @functools.lru_cache(maxsize=2)
@@ -233,14 +295,22 @@ class Trained:
     program: Program
     folder: Path
 
-    def evaluate(self, examples: int = 0) -> dict[str, Estimate]:
-        """Held-out metrics over so many examples, all by default."""
+    def evaluate(self, examples: int = 0, evaluations: Sequence[Any] = ()) -> dict[str, Estimate]:
+        """Held-out metrics over so many examples, all by default; and what further evaluations say."""
         splits = load_splits(self.experiment.data)
         t = self.experiment.training
         batches = held_out_batches(splits, t.batch_size // t.micro_batches, examples)
         if splits.description.get("data_hash") != _saved_data_hash(self.folder):
             logging.warning("%s was trained on other data than there is now: its hash differs", self.folder)
-        return evaluate(self.program, self.variables, batches)
+        found = evaluate(self.program, self.variables, batches)
+        size = t.batch_size // t.micro_batches
+        return found | run_evaluations(evaluations, self.program, self.variables, splits, size)
+
+    def untrained(self) -> "Trained":
+        """The same run before its first step: the baseline of what training has brought."""
+        t = self.experiment.training
+        state = self.program.initial_state(self.experiment.seed, self.experiment.optimizer.hyperparameters(t.steps))
+        return dataclasses.replace(self, variables=state.variables, step=0)
 
 
 def load_experiment(folder: Path) -> Experiment:

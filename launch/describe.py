@@ -46,7 +46,7 @@ def summary_table(experiment: Experiment) -> Table:
     """Counts, compute by convention, and memory of one replica."""
     objective, training = experiment.objective, experiment.training
     counts = count_parameters(objective)
-    batch = objective.dummy_batch(training.batch_size, getattr(experiment.data, "sequence_length", None))
+    batch = objective.dummy_batch(training.batch_size, experiment.data)
     hyperparameters = experiment.optimizer.hyperparameters(training.steps)
     state = jax.eval_shape(
         lambda seed: initial_state(objective, experiment.optimizer, seed, hyperparameters,
@@ -65,7 +65,7 @@ def summary_table(experiment: Experiment) -> Table:
     table.add_row("training FLOPs", f"{flops_per_step * training.steps:.4g}")
     table.add_section()
     table.add_row(f"FLOPs per {unit}: {FLOPS_CONVENTION}", f"{flops_per_step / per_step:,.0f}")
-    for name, flops in objective.flops_conventions(getattr(experiment.data, "sequence_length", None)).items():
+    for name, flops in objective.flops_conventions(experiment.data).items():
         table.add_row(f"FLOPs per {unit}: {name}", f"{flops:,.0f}")
     table.add_section()
     for name, size in memory_rows(experiment, state, batch):

@@ -57,12 +57,12 @@ class NextToken:
             raise ValueError(f"the tokenizer has {data.vocab_size} tokens, but the model's vocab_size is "
                              f"{self.model.vocab_size}")
 
-    def dummy_batch(self, batch_size: int, sequence_length: int | None = None) -> dict:
-        """Returns the shapes of a batch; `sequence_length` is the model's context_length by default."""
-        T = sequence_length or self.model.context_length
+    def dummy_batch(self, batch_size: int, data=None) -> dict:
+        """Returns the shapes of a batch of `data`, by default of sequences as long as the model's context."""
+        T = getattr(data, "sequence_length", None) or self.model.context_length
         return {"tokens": jax.ShapeDtypeStruct((batch_size, T + 1), jnp.int32)}
 
-    def flops_conventions(self, sequence_length: int | None = None) -> dict[str, float]:
+    def flops_conventions(self, data=None) -> dict[str, float]:
         """Returns training FLOPs per token under each textbook convention (genlab/scaling/counting/conventions.py)."""
         stack = self.model.stack_config()
         tree = jax.eval_shape(self.init, jax.random.key(0))["params"]
@@ -71,7 +71,7 @@ class NextToken:
         params = sum(leaf.size for leaf in jax.tree.leaves(tree))
         shape = DecoderShape(
             params=params, params_non_embedding=params - sum(sizes.values()), depth=stack.depth,
-            width=stack.width, sequence_length=sequence_length or self.model.context_length,
+            width=stack.width, sequence_length=self.dummy_batch(1, data)["tokens"].shape[1] - 1,
             vocab_size=self.model.vocab_size, num_heads=stack.num_heads, mlp_width=stack.mlp_width)
         return {name: convention(shape) for name, convention in CONVENTIONS.items()}
 

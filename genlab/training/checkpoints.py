@@ -107,6 +107,11 @@ class Checkpoints:
                               "to start again")
         return None
 
+    @staticmethod
+    def any_in(folder: Path) -> bool:
+        """Whether a folder holds a checkpoint, as far as the names of its files tell."""
+        return Path(folder).is_dir() and any(file.name.isdigit() for file in Path(folder).iterdir())
+
     def steps(self) -> list[int]:
         """Steps there is a checkpoint of, ascending."""
         return sorted(self._manager.all_steps())

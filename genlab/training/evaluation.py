@@ -1,21 +1,15 @@
-"""Held-out metrics with their standard errors."""
+"""Held-out metrics with their standard errors, and outputs for evaluations that need more than a mean."""
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
+from genlab.objectives.metric import Estimate, ratio_estimate
 from genlab.training.program import Program
 
 PyTree = Any
-
-
-class Estimate(NamedTuple):
-    """A mean and its standard error."""
-
-    mean: float
-    standard_error: float
 
 
 def evaluate(program: Program, variables: PyTree, batches: Iterable[dict[str, np.ndarray]],
@@ -43,16 +37,28 @@ def evaluate(program: Program, variables: PyTree, batches: Iterable[dict[str, np
     return {name: ratio_estimate(np.concatenate(totals[name]), np.concatenate(weights[name])) for name in totals}
 
 
-def ratio_estimate(totals_N: np.ndarray, weights_N: np.ndarray) -> Estimate:
-    """sum(totals) / sum(weights) and its standard error; see `evaluate`."""
-    real = weights_N > 0
-    totals, weights = totals_N[real].astype(np.float64), weights_N[real].astype(np.float64)
-    if not len(weights):
-        return Estimate(float("nan"), float("nan"))
-    mean = totals.sum() / weights.sum()
-    n = len(weights)
-    spread = np.sqrt(n / (n - 1) * np.sum((totals - mean * weights) ** 2)) if n > 1 else np.nan
-    return Estimate(float(mean), float(spread / weights.sum()))
+def collect_outputs(program: Program, variables: PyTree, batches: Iterable[dict[str, np.ndarray]],
+                    names: Sequence[str], batches_per_dispatch: int = 8) -> dict[str, np.ndarray]:
+    """What the objective's `outputs` gives for every example of `batches`, and the batches' "label".
+
+    Args:
+      program: compiled functions.
+      variables: the collections, or their moving average.
+      batches: all of one shape; padding examples have example_weight 0 and are left out.
+      names: which outputs; the others are not computed.
+      batches_per_dispatch: as for `evaluate`.
+
+    Returns:
+      name -> array [examples, ...] in the order of the batches.
+    """
+    found: dict[str, list[np.ndarray]] = {}
+    for stacked in _stacked(batches, batches_per_dispatch):
+        arrays = jax.device_get(program.outputs(variables, program.plan.put(stacked), tuple(names)))
+        arrays |= {"label": stacked["label"]} if "label" in stacked else {}
+        real = stacked["example_weight"].ravel() > 0
+        for name, array in arrays.items():
+            found.setdefault(name, []).append(array.reshape(-1, *array.shape[2:])[real])
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def _stacked(batches: Iterable[dict[str, np.ndarray]], size: int) -> Iterable[dict[str, np.ndarray]]:

@@ -11,16 +11,18 @@ import jax
 import numpy as np
 
 from genlab.configuration import ConfigError
+from genlab.objectives.metric import Estimate
 from genlab.scaling.counting.devices import model_flops_utilization
 from genlab.training.checkpoints import Checkpoints
 from genlab.training.curve import LearningCurve
-from genlab.training.evaluation import Estimate, evaluate
+from genlab.training.evaluation import evaluate
 from genlab.training.logs import MetricLog
 from genlab.training.optimizers import Optimizer
 from genlab.training.plans import choose_plan
 from genlab.training.program import Program, program_for
-from genlab.training.step import TrainState
+from genlab.training.step import TrainState, with_variables
 
+PyTree = Any
 Status = Literal["finished", "diverged", "preempted"]
 
 
@@ -149,6 +151,8 @@ def train(
     train_batches: Any,
     held_out_batches: Callable[[int], Iterable[dict[str, np.ndarray]]],
     folder: Path,
+    start: Callable[[PyTree], PyTree] | None = None,
+    evaluations: Callable[[Program, PyTree], dict[str, Estimate]] = lambda program, variables: {},
     listeners: Sequence[Callable[[Progress], None]] = (),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
@@ -162,11 +166,13 @@ def train(
       train_batches: `stack(start, stop)` gives this process's examples of steps [start, stop).
       held_out_batches: given a batch size, batches that hold each example once.
       folder: gets metrics.jsonl and checkpoints/.
+      start: where there is no checkpoint, makes the first variables of fresh ones, say with those of another run.
+      evaluations: further held-out metrics, of (program, variables), wherever the held-out loss is taken.
       listeners: called with a `Progress` a dispatch.
       should_stop: asked a dispatch; when true the run writes a checkpoint and ends as "preempted".
     """
-    run = _Run(objective, optimizer, training, seed, train_batches, held_out_batches, Path(folder),
-               listeners, should_stop)
+    run = _Run(objective, optimizer, training, seed, train_batches, held_out_batches, Path(folder), start,
+               evaluations, listeners, should_stop)
     try:
         return run.go()
     finally:
@@ -176,11 +182,12 @@ def train(
 class _Run:
     """One run of `train` within this process: its state, its clock and its files."""
 
-    def __init__(self, objective, optimizer, training, seed, train_batches, held_out_batches, folder,
-                 listeners, should_stop):
+    def __init__(self, objective, optimizer, training, seed, train_batches, held_out_batches, folder, start,
+                 evaluations, listeners, should_stop):
         self.training = training
         self.train_batches = train_batches
         self.held_out_batches = held_out_batches
+        self.evaluations = evaluations
         self.listeners = listeners
         self.should_stop = should_stop
         self.started = time.perf_counter()
@@ -195,7 +202,7 @@ class _Run:
         self.last_checkpoint = time.perf_counter()
         self.held_out: dict[str, Estimate] = {}
         state = self.program.initial_state(seed, optimizer.hyperparameters(training.steps))
-        self.state, self.step = self._restored(state)
+        self.state, self.step = self._restored(state, start)
         self.log = MetricLog(folder, self.step, training.writers if jax.process_index() == 0 else ())
 
     def go(self) -> Outcome:
@@ -232,10 +239,10 @@ class _Run:
         self.log.close()
         self.checkpoints.close()
 
-    def _restored(self, state: TrainState) -> tuple[TrainState, int]:
+    def _restored(self, state: TrainState, start) -> tuple[TrainState, int]:
         found = self.checkpoints.restore(state)
         if found is None:
-            return state, 0
+            return (state if start is None else with_variables(state, start(state.variables))), 0
         state, progress = found
         self.curve.restore(progress["curve"])
         self.first_loss = progress["first_loss"]
@@ -307,6 +314,7 @@ class _Run:
         # What fits in memory for a training step fits for an evaluation.
         size = self.training.batch_size // self.training.micro_batches
         found = evaluate(self.program, self.state.evaluated, self.held_out_batches(size))
+        found |= self.evaluations(self.program, self.state.evaluated)
         values = {f"held_out/{name}": estimate.mean for name, estimate in found.items()}
         errors = {f"held_out/{name}_se": estimate.standard_error for name, estimate in found.items()}
         self.log.write(self.step, values | errors)

@@ -15,6 +15,7 @@ import optax
 from optax import contrib
 
 from genlab.configuration import ConfigError
+from genlab.training.layers import layer_multipliers
 from genlab.training.schedules import Decay, learning_rate_at
 
 PyTree = Any
@@ -35,6 +36,8 @@ class Optimizer:
       decay_fraction: share of the run that decays, for "warmup_stable_decay".
       weight_decay: decoupled, multiplied by the learning rate; biases and norms' scales are spared.
       clip_norm: gradients are scaled down to this global norm (Pascanu 2012); none for no clipping.
+      layer_decay: for fine-tuning: each layer's learning rate over that of the layer above it
+        (genlab/training/layers.py); 0 freezes all but the head.
     """
 
     learning_rate: float = 1e-3
@@ -45,9 +48,10 @@ class Optimizer:
     decay_fraction: float = 0.2
     weight_decay: float = 0.0
     clip_norm: float | None = 1.0
+    layer_decay: float = 1.0
 
     def __post_init__(self):
-        for name in ("warmup_fraction", "final_fraction", "decay_fraction"):
+        for name in ("warmup_fraction", "final_fraction", "decay_fraction", "layer_decay"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"optimizer.{name}={getattr(self, name)} is no share; it lies in [0, 1]")
         for name in ("learning_rate", "weight_decay", "warmup_steps"):
@@ -84,7 +88,11 @@ class Optimizer:
     def transform(self, learning_rate: jax.Array, weight_decay: jax.Array) -> optax.GradientTransformation:
         """The optax transformation whose two numbers may be traced; it clips first."""
         clip = optax.clip_by_global_norm(self.clip_norm) if self.clip_norm else optax.identity()
-        return optax.chain(clip, self.rule(learning_rate, weight_decay))
+        rule = self.rule(learning_rate, weight_decay)
+        if self.layer_decay == 1.0:
+            return optax.chain(clip, rule)
+        return optax.chain(clip, rule, optax.stateless(
+            lambda updates, _: jax.tree.map(jnp.multiply, updates, layer_multipliers(updates, self.layer_decay))))
 
     def rule(self, learning_rate: jax.Array, weight_decay: jax.Array) -> optax.GradientTransformation:
         """The update rule proper."""

@@ -90,6 +90,18 @@ class Program:
         return self._compile("evaluate", make_evaluation_step(self.objective), (variables, batches),
                              out_shardings=self.plan.replicated)(variables, batches)
 
+    def outputs(self, variables: PyTree, batches: PyTree, names: tuple[str, ...]) -> dict:
+        """The objective's named `outputs` for stacked batches: name -> array [steps, examples, ...]."""
+        def outputs(variables, batches):
+            def one(batch):
+                found = self.objective.outputs(variables, batch)
+                return {name: found[name] for name in names}
+
+            return jax.lax.map(one, batches)
+
+        return self._compile(("outputs", names), outputs, (variables, batches),
+                             out_shardings=self.plan.replicated)(variables, batches)
+
     def _compile(self, name, function, arguments, **options):
         batch_shapes = tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(arguments[-1]))
         key = (name, batch_shapes)

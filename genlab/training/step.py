@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genlab.training.layers import layer_multipliers
 from genlab.training.optimizers import Optimizer, initial_optimizer_state
 from genlab.training.randomness import stream_key
 
@@ -63,6 +64,14 @@ def initial_state(objective: Any, optimizer: Optimizer, seed: jax.Array,
     )
 
 
+def with_variables(state: TrainState, variables: dict[str, PyTree]) -> TrainState:
+    """The state before the first step with other variables, laid out over the devices as its own."""
+    placed = jax.tree.map(lambda old, new: jax.device_put(new, old.sharding), state.variables, variables)
+    return state._replace(
+        params=placed["params"], model_state={name: placed[name] for name in state.model_state},
+        ema_variables=None if state.ema_variables is None else jax.tree.map(jnp.copy, placed))
+
+
 def make_train_step(
     objective: Any, optimizer: Optimizer, *, micro_batches: int = 1, ema_decay: float | None = None
 ) -> Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]:
@@ -83,6 +92,9 @@ def make_train_step(
 
     def loss_and_gradient(state, batch, key):
         def loss(params):
+            if optimizer.layer_decay == 0:  # Frozen: neither computed nor clipped.
+                params = jax.tree.map(lambda p, rate: p if rate.any() else jax.lax.stop_gradient(p), params,
+                                      layer_multipliers(params, 0.0))
             loss, metrics, updates = objective.loss({"params": params, **state.model_state}, batch, key, True)
             return loss, (metrics, state.model_state | updates)
 

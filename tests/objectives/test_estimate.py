@@ -1,6 +1,6 @@
 import numpy as np
 
-from genlab.training.evaluation import ratio_estimate
+from genlab.objectives.metric import ratio_estimate
 
 
 def test_equal_weights_give_the_textbook_standard_error():

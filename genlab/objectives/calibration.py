@@ -1,0 +1,43 @@
+"""Whether a classifier's confidence is its accuracy."""
+
+import dataclasses
+
+import numpy as np
+
+from genlab.objectives.metric import Estimate
+from genlab.objectives.probes import Collect
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Expected calibration error and Brier score: "calibration_error", "brier_score".
+
+    Attributes:
+      bins: of equal width of the confidence (Guo et al. 2017, arXiv 1706.04599, eq. 3; their 15).
+      held_out_examples: 0 for all.
+      resamples: bootstrap resamples of the examples, for the calibration error's standard error.
+    """
+
+    bins: int = 15
+    held_out_examples: int = 0
+    resamples: int = 200
+
+    def run(self, collect: Collect) -> dict[str, Estimate]:
+        """See genlab/objectives/probes.py."""
+        found = collect("held_out", ("probabilities",), self.held_out_examples)
+        p_NK, labels_N = found["probabilities"].astype(np.float64), found["label"]
+        confidence_N, correct_N = p_NK.max(axis=-1), p_NK.argmax(axis=-1) == labels_N
+        bins_N = np.minimum((confidence_N * self.bins).astype(int), self.bins - 1)
+        gaps_N = correct_N - confidence_N
+        random = np.random.default_rng(0)
+        again = [self._error(bins_N[i], gaps_N[i])
+                 for i in (random.integers(len(gaps_N), size=len(gaps_N)) for _ in range(self.resamples))]
+        brier_N = np.square(p_NK - np.eye(p_NK.shape[-1])[labels_N]).sum(axis=-1)
+        return {
+            "calibration_error": Estimate(self._error(bins_N, gaps_N), float(np.std(again, ddof=1))),
+            "brier_score": Estimate(float(brier_N.mean()), float(brier_N.std(ddof=1) / np.sqrt(len(brier_N)))),
+        }
+
+    def _error(self, bins_N, gaps_N) -> float:
+        """sum over bins |sum of (correct - confidence)| / N."""
+        return float(np.abs(np.bincount(bins_N, gaps_N, self.bins)).sum() / len(gaps_N))
