@@ -102,6 +102,10 @@ class ByFamily:
     by: str = "family"
     frontier: tuple[str, ...] = ("loss",)
 
+    def __post_init__(self):
+        if isinstance(self.frontier, str):
+            raise ValueError(f"frontier: {self.frontier!r} is one name; give a tuple, ({self.frontier!r},)")
+
     def run(self, runs: Runs) -> Families:
         """Analyses a table; runs whose role is held_out are only forecast, never fitted.
 

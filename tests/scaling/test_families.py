@@ -112,5 +112,7 @@ def test_a_family_that_cannot_be_fitted_is_refused_by_name(vision_table):
 def test_columns_that_are_not_there_are_named(vision_table):
     with pytest.raises(ValueError, match="no column 'kind' to group by"):
         run(ByFamily(QUICK, by="kind"), vision_table)
+    with pytest.raises(ValueError, match="'error' is one name; give a tuple"):
+        ByFamily(QUICK, frontier="error")
     with pytest.raises(ValueError, match="no column 'eror'"):
         run(ByFamily(QUICK, frontier=("eror",)), vision_table)
