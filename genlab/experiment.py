@@ -65,17 +65,31 @@ class Experiment:
             raise
         except ValueError as error:
             raise ConfigError(str(error)) from error
-        if getattr(self.objective, "needs_start", False) and self.start is None:
-            raise ConfigError(f"{type(self.objective).__name__} needs a run to start from: set `start`")
-        if self.start is not None and not hasattr(self.objective, "start_from"):
-            raise ConfigError(f"{type(self.objective).__name__} cannot start from another run")
-        if isinstance(self.start, Experiment):
-            self.start.check()
+        self._check_start()
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed={self.seed} must be from 0 to 2^32 - 1")
         choose_plan(self.training.batch_size, self.training.micro_batches, self.training.devices)
         if jax.process_count() > 1:
             raise ConfigError(f"{jax.process_count()} processes: one process with all its devices is what works yet")
+
+    def _check_start(self) -> None:
+        """Whether the objective can take over from the run to start from, by the shapes of both."""
+        kind = type(self.objective).__name__
+        if self.start is None:
+            if getattr(self.objective, "needs_start", False):
+                raise ConfigError(f"{kind} needs a run to start from: set `start` to its folder, or to an experiment")
+            return
+        if not hasattr(self.objective, "start_from"):
+            raise ConfigError(f"{kind} cannot start from another run")
+        if isinstance(self.start, Experiment):
+            source = self.start
+            source.check()
+        else:
+            source = load_experiment(Path(self.start))
+            if not Checkpoints.any_in(Path(self.start) / "checkpoints"):
+                raise ConfigError(f"{self.start} has no checkpoint yet; train it first")
+        shapes = [jax.eval_shape(objective.init, jax.random.key(0)) for objective in (self.objective, source.objective)]
+        jax.eval_shape(lambda own, theirs: self.objective.start_from(own, source.objective, theirs), *shapes)
 
     def train_on(self, *, tokens: float | None = None, examples: float | None = None) -> "Experiment":
         """This experiment with as many steps as see so many tokens, or examples.

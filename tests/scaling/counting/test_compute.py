@@ -225,11 +225,11 @@ def test_a_decoder_step_against_xla():
 def gpt_step(**options):
     """The gradient of a GPT's loss, which a training step spends its time on, and its shapes."""
     objective = NextToken(GPT(depth=2, num_heads=8, context_length=32, vocab_size=128, **options))
-    params = jax.eval_shape(objective.init, jax.random.key(0))
+    params = jax.eval_shape(objective.init, jax.random.key(0))["params"]
 
     def step(params, batch):
         return jax.value_and_grad(
-            lambda params: objective.loss(params, batch, jax.random.key(0), train=True),
+            lambda params: objective.loss({"params": params}, batch, jax.random.key(0), train=True)[:2],
             has_aux=True,
         )(params)
 

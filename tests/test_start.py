@@ -1,0 +1,102 @@
+"""Runs that begin with another run: transfer, distillation, and what is refused before anything is trained."""
+
+import dataclasses
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from genlab.configuration import ConfigError, from_json, to_json
+from genlab.data import Bytes, Digits, Images, Text
+from genlab.experiment import Experiment, load_run, run
+from genlab.models.gpt import GPT
+from genlab.models.mixer import Mixer
+from genlab.models.vit import ViT
+from genlab.objectives.classification import Classification, Distillation
+from genlab.objectives.next_token import NextToken
+from genlab.objectives.probes import FewShotProbe, NearestNeighbours
+from genlab.training.loop import Training
+from genlab.training.optimizers import AdamW
+
+VIT = ViT(num_classes=10, image_size=8, channels=1, patch_size=4, width=16, depth=1, num_heads=2)
+TRAINING = Training(steps=8, batch_size=16, steps_per_dispatch=4, evaluate_examples=64, writers=(), devices=1,
+                    log_steps=4)
+FIRST = Experiment(objective=Classification(model=VIT), data=Images(source=Digits()), training=TRAINING,
+                   optimizer=AdamW(learning_rate=0.01, warmup_steps=0))
+LARGER = dataclasses.replace(
+    FIRST, data=Images(source=Digits(), image_size=16), start=FIRST,
+    objective=Classification(model=dataclasses.replace(VIT, image_size=16)),
+    optimizer=AdamW(learning_rate=0.01, warmup_steps=0, layer_decay=0.0))
+
+
+def test_one_config_trains_the_run_it_starts_from_and_then_itself(tmp_path):
+    """The trunk is frozen, so that what the second run ends with is what the first one gave it."""
+    result = run(LARGER, tmp_path / "run")
+    assert result.outcome.status == "finished" and result.examples == 8 * 16
+    first, second = load_run(tmp_path / "run" / "start"), load_run(tmp_path / "run")
+    assert (first.step, second.step) == (8, 8)
+    np.testing.assert_array_equal(*(each.variables["params"]["patch_embedding"]["kernel"] for each in (first, second)))
+    assert second.variables["params"]["position_embedding"].shape == (1 + 16, 16)
+    assert (first.variables["params"]["head"]["kernel"] != second.variables["params"]["head"]["kernel"]).any()
+    shutil.rmtree(tmp_path / "run" / "start")  # A run that has begun needs its start no more.
+    again = run(LARGER, tmp_path / "run")
+    assert again.outcome.metrics == result.outcome.metrics and not (tmp_path / "run" / "start").exists()
+
+
+def test_a_finished_run_is_a_start_and_a_teacher(tmp_path):
+    run(FIRST, tmp_path / "first")
+    start = str(tmp_path / "first")
+    from_folder = run(dataclasses.replace(LARGER, start=start), tmp_path / "from_folder")
+    from_config = run(LARGER, tmp_path / "from_config")
+    assert from_folder.outcome.metrics == from_config.outcome.metrics
+    student = Distillation(model=dataclasses.replace(VIT, width=8), teacher=FIRST.objective, mixup=0.2)
+    distilled = dataclasses.replace(FIRST, objective=student, start=start)
+    assert from_json(to_json(distilled)) == distilled
+    result = run(distilled, tmp_path / "student")
+    assert result.params < count(load_run(tmp_path / "first").variables["params"])
+    found = load_run(tmp_path / "student").variables
+    jax.tree.map(np.testing.assert_array_equal, found["teacher"], load_run(tmp_path / "first").variables)
+
+
+def count(params):
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def test_stopped_within_the_run_it_starts_from_it_goes_on_there(tmp_path):
+    assert run(LARGER, tmp_path / "run", should_stop=lambda: True).outcome.status == "preempted"
+    assert load_run(tmp_path / "run" / "start").step == 4
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    stopped = run(LARGER, tmp_path / "run").outcome
+    assert stopped.metrics == run(LARGER, tmp_path / "whole").outcome.metrics
+
+
+def test_evaluations_stand_beside_the_loss_and_can_be_asked_for_later(tmp_path):
+    probe = FewShotProbe(shots=(5,), draws=2, train_examples=0)
+    result = run(dataclasses.replace(FIRST, evaluations=(probe,)), tmp_path / "run")
+    trained = load_run(tmp_path / "run")
+    later = trained.evaluate(evaluations=(probe, NearestNeighbours()))
+    assert later["probe_5_shot"].mean == pytest.approx(result.outcome.metrics["probe_5_shot"].mean, abs=0.01)
+    assert later["knn_20"].mean > 0.5
+    before = trained.untrained()
+    assert before.step == 0
+    assert before.evaluate()["loss"].mean == pytest.approx(np.log(10), rel=1e-4), "its head starts at zero"
+
+
+@pytest.mark.parametrize(("experiment", "message"), [
+    (dataclasses.replace(FIRST, objective=Classification(
+        model=Mixer(num_classes=10, image_size=8, channels=1, patch_size=4, width=8, depth=1)), start=FIRST),
+     "the run to start from is of another family: a ViT, while this model is a Mixer"),
+    (dataclasses.replace(FIRST, start="nowhere"), "nowhere holds no run"),
+    (dataclasses.replace(FIRST, objective=Distillation(model=VIT, teacher=FIRST.objective)),
+     "Distillation needs a run to start from: set `start`"),
+    (dataclasses.replace(FIRST, objective=Distillation(
+        model=VIT, teacher=Classification(model=dataclasses.replace(VIT, depth=2))), start=FIRST),
+     "the run to start from is not of the teacher's model"),
+    (Experiment(objective=NextToken(GPT()), data=Text(tokenizer=Bytes()), start=FIRST),
+     "NextToken cannot start from another run"),
+])  # fmt: skip
+def test_what_cannot_start_is_refused_before_anything_is_trained(experiment, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        run(experiment, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
