@@ -4,9 +4,9 @@
     python -m launch.evaluate --workdir=runs/vit --evaluation=few_shot,knn,calibration
     python -m launch.evaluate --workdir=runs/vit --evaluation=few_shot --untrained
 
-Evaluations: few_shot (a linear probe on 5, 10 and 25 labels a class), knn (a vote of nearest neighbours), both on frozen
-features; calibration (expected calibration error and Brier score). --untrained asks the run's parameters as they were
-before training: the baseline of a probe.
+Evaluations: few_shot (a linear probe on 5, 10 and 25 labels a class), knn (a vote of nearest neighbours), both on
+frozen features; calibration (expected calibration error and Brier score). --untrained asks the run's parameters as they
+were before training: the baseline of a probe.
 """
 
 import json

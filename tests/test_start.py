@@ -20,14 +20,22 @@ from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
 
 VIT = ViT(num_classes=10, image_size=8, channels=1, patch_size=4, width=16, depth=1, num_heads=2)
-TRAINING = Training(steps=8, batch_size=16, steps_per_dispatch=4, evaluate_examples=64, writers=(), devices=1,
-                    log_steps=4)
-FIRST = Experiment(objective=Classification(model=VIT), data=Images(source=Digits()), training=TRAINING,
-                   optimizer=AdamW(learning_rate=0.01, warmup_steps=0))
+TRAINING = Training(
+    steps=8, batch_size=16, steps_per_dispatch=4, evaluate_examples=64, writers=(), devices=1, log_steps=4
+)
+FIRST = Experiment(
+    objective=Classification(model=VIT),
+    data=Images(source=Digits()),
+    training=TRAINING,
+    optimizer=AdamW(learning_rate=0.01, warmup_steps=0),
+)
 LARGER = dataclasses.replace(
-    FIRST, data=Images(source=Digits(), image_size=16), start=FIRST,
+    FIRST,
+    data=Images(source=Digits(), image_size=16),
+    start=FIRST,
     objective=Classification(model=dataclasses.replace(VIT, image_size=16)),
-    optimizer=AdamW(learning_rate=0.01, warmup_steps=0, layer_decay=0.0))
+    optimizer=AdamW(learning_rate=0.01, warmup_steps=0, layer_decay=0.0),
+)
 
 
 def test_one_config_trains_the_run_it_starts_from_and_then_itself(tmp_path):

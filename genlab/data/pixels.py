@@ -121,7 +121,7 @@ def warp(images_BIJC: np.ndarray, matrices_B23: np.ndarray, fill: int = 128) -> 
 
     Coordinates are in pixels from the top left corner, pixels' centres at halves. Outside the image it is `fill`.
     """
-    B, I, J, C = images_BIJC.shape  # noqa: E741
+    B, I, J, C = images_BIJC.shape
     matrices_B23 = matrices_B23.astype(np.float32)[..., None, None]
     y, x = np.arange(I, dtype=np.float32)[:, None] + 0.5, np.arange(J, dtype=np.float32) + 0.5
     column_BIJ, row_BIJ = (

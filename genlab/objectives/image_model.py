@@ -45,7 +45,7 @@ class ImageObjective:
         """Raises ValueError, in one line, for data that this model cannot read."""
         if not hasattr(data, "image_shape"):
             raise ConfigError(f"{type(self).__name__.lower()} needs images, not {type(data).__name__}")
-        I, J, C = data.image_shape  # noqa: E741
+        I, J, C = data.image_shape
         if self.model.channels != C:
             raise ConfigError(f"{_kind(C)} images into a model of {_kind(self.model.channels)} ones: set "
                               f"model.channels={C}")
@@ -55,7 +55,7 @@ class ImageObjective:
 
     def dummy_batch(self, batch_size: int, data: Any = None) -> dict:
         """Returns the shapes of a batch."""
-        I = self.model.image_size  # noqa: E741
+        I = self.model.image_size
         return {"image": jax.ShapeDtypeStruct((batch_size, I, I, self.model.channels), jnp.uint8),
                 "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32)}
 
@@ -67,7 +67,7 @@ class ImageObjective:
 
     def init(self, key) -> dict:
         """Returns fresh variables: "params" and, of models with BatchNorm, "batch_stats"."""
-        I = self.model.image_size  # noqa: E741
+        I = self.model.image_size
         return self.model.init(key, jnp.zeros((1, I, I, self.model.channels)))
 
     def apply(self, variables, images, key, train: bool, **arguments):
@@ -113,7 +113,7 @@ def _overlay(fresh: dict, taken: dict, path: str = "") -> dict:
     """`fresh` with the leaves of `taken`, which must have its shapes; only a head may be missing."""
     for name in taken:
         if name not in fresh:
-            raise ConfigError(f"the run to start from has {path}/{name}, which this model has not: it has another shape")
+            raise ConfigError(f"the run to start from has {path}/{name}, which this model has not: another shape")
     result = {}
     for name, value in fresh.items():
         where = f"{path}/{name}" if path else name

@@ -69,7 +69,7 @@ def mix(images_BIJC, targets_BK, key, mixup: float, cutmix: float):
     return images, share_B1 * targets_BK + (1 - share_B1) * targets_BK[::-1]
 
 
-def _rectangles(key, alpha, B, I, J):  # noqa: E741
+def _rectangles(key, alpha, B, I, J):
     """0 inside a rectangle of area 1 - Beta(alpha, alpha) of the image, cut off at its edges; 1 outside."""
     share_key, centre_key = jax.random.split(key)
     side_B = jnp.sqrt(1 - jax.random.beta(share_key, alpha, alpha, (B,)))

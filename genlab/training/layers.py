@@ -8,7 +8,8 @@ import numpy as np
 
 PyTree = Any
 
-_OUTPUT = ("head", "final_norm", "attention_pooling")  # What follows the last block; all else outside the blocks precedes the first.
+# What follows the last block; all else outside the blocks precedes the first.
+_OUTPUT = ("head", "final_norm", "attention_pooling")
 
 
 def layer_multipliers(params: PyTree, decay: float) -> PyTree:

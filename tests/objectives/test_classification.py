@@ -62,7 +62,9 @@ def test_label_smoothing_is_for_training_only():
     smooth = dataclasses.replace(OBJECTIVE, label_smoothing=0.3)
     _, log_p = log_probabilities()
     targets = 0.7 * np.eye(K)[BATCH["label"]] + 0.3 / K
-    np.testing.assert_allclose(loss_of(smooth, random_variables(), train=True)[0], -(targets * log_p).sum(-1).mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        loss_of(smooth, random_variables(), train=True)[0], -(targets * log_p).sum(-1).mean(), rtol=1e-5
+    )
     assert loss_of(smooth, random_variables())[0] == loss_of(OBJECTIVE, random_variables())[0]
 
 
@@ -92,7 +94,9 @@ def test_mixed_images_and_targets_have_the_same_shares(mixup, cutmix):
 
 def test_the_shares_of_mixup_follow_the_beta_distribution():
     images = np.zeros((4_000, 1, 1, 1), np.float32)
-    _, targets = jax.jit(mix, static_argnums=(3, 4))(images, np.eye(2)[np.arange(4_000) // 2_000], jax.random.key(0), 0.2, 0.0)
+    _, targets = jax.jit(mix, static_argnums=(3, 4))(
+        images, np.eye(2)[np.arange(4_000) // 2_000], jax.random.key(0), 0.2, 0.0
+    )
     shares = np.asarray(targets[:2_000, 0])
     np.testing.assert_allclose([shares.mean(), shares.var()], [0.5, 1 / (4 * 1.4)], atol=0.02)
 
@@ -131,8 +135,9 @@ def test_distillation_is_the_divergence_from_the_teacher_by_hand():
 def test_a_student_with_the_teachers_parameters_has_nothing_to_learn():
     objective = Distillation(model=MODEL, teacher=OBJECTIVE, mixup=0.3)
     variables = {"params": random_variables()["params"], "teacher": random_variables()}
-    gradient = jax.jit(jax.grad(lambda p: objective.loss(variables | {"params": p}, BATCH, jax.random.key(0), True)[0]))(
-        variables["params"])
+    gradient = jax.jit(
+        jax.grad(lambda p: objective.loss(variables | {"params": p}, BATCH, jax.random.key(0), True)[0])
+    )(variables["params"])
     assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradient)) < 1e-6
 
 
@@ -140,7 +145,9 @@ def test_a_run_starts_with_anothers_trunk_and_a_fresh_head():
     source, found = Classification(model=dataclasses.replace(MODEL, num_classes=3)), random_variables(seed=1)
     fresh = OBJECTIVE.start_from(random_variables(seed=2), source, found)
     assert fresh["params"]["head"]["kernel"].shape == (8, K)
-    np.testing.assert_array_equal(fresh["params"]["head"]["kernel"], random_variables(seed=2)["params"]["head"]["kernel"])
+    np.testing.assert_array_equal(
+        fresh["params"]["head"]["kernel"], random_variables(seed=2)["params"]["head"]["kernel"]
+    )
     trunk = {name: value for name, value in fresh["params"].items() if name != "head"}
     jax.tree.map(np.testing.assert_array_equal, trunk, {name: found["params"][name] for name in trunk})
 
@@ -149,7 +156,9 @@ def test_positions_are_resampled_for_another_image_size():
     larger = Classification(model=dataclasses.replace(MODEL, image_size=8))
     taken = larger.start_from(random_variables(larger, seed=2), OBJECTIVE, random_variables())
     assert taken["params"]["position_embedding"].shape == (1 + 16, 8)
-    np.testing.assert_array_equal(taken["params"]["position_embedding"][0], random_variables()["params"]["position_embedding"][0])
+    np.testing.assert_array_equal(
+        taken["params"]["position_embedding"][0], random_variables()["params"]["position_embedding"][0]
+    )
 
 
 @pytest.mark.parametrize(("source", "message"), [
@@ -171,8 +180,10 @@ def data(shape=(4, 4, 1), num_classes=K):
 
 
 @pytest.mark.parametrize(("objective", "images", "message"), [
-    (OBJECTIVE, data((4, 4, 3)), "colour .3 channels. images into a model of grey .1 channel. ones: set model.channels=3"),
-    (Classification(model=dataclasses.replace(MODEL, channels=3)), data(), "grey .1 channel. images into a model of colour"),
+    (OBJECTIVE, data((4, 4, 3)), "colour .3 channels. images into a model of grey .1 channel. ones: set "
+     "model.channels=3"),
+    (Classification(model=dataclasses.replace(MODEL, channels=3)), data(),
+     "grey .1 channel. images into a model of colour"),
     (OBJECTIVE, data((8, 8, 1)), "the images are 8 x 8, but model.image_size is 4"),
     (OBJECTIVE, data(num_classes=10), "the data have 10 classes, but model.num_classes is 12"),
     (OBJECTIVE, data(num_classes=0), "has no labels; classification needs some"),
@@ -186,10 +197,13 @@ def test_data_that_do_not_fit_are_a_one_line_error(objective, images, message):
 @pytest.mark.parametrize(("objective", "message"), [
     (dataclasses.replace(OBJECTIVE, label_smoothing=1.0), "label_smoothing=1.0 is no share"),
     (dataclasses.replace(OBJECTIVE, cutmix=-1.0), "cutmix=-1.0 must not be negative"),
-    (dataclasses.replace(OBJECTIVE, pixels=Pixels((0.5, 0.5), (1.0,))), "pixels.mean has 2 numbers; images of 1 channels take 1 or 1"),
-    (dataclasses.replace(OBJECTIVE, model=dataclasses.replace(MODEL, patch_size=3)), "image_size 4 is not divisible by patch_size 3"),
+    (dataclasses.replace(OBJECTIVE, pixels=Pixels((0.5, 0.5), (1.0,))),
+     "pixels.mean has 2 numbers; images of 1 channels take 1 or 1"),
+    (dataclasses.replace(OBJECTIVE, model=dataclasses.replace(MODEL, patch_size=3)),
+     "image_size 4 is not divisible by patch_size 3"),
     (distillation(temperature=0.0), "temperature=0.0 must be positive"),
-    (Distillation(model=dataclasses.replace(MODEL, num_classes=3), teacher=OBJECTIVE), "the teacher's num_classes is 12, the student's 3"),
+    (Distillation(model=dataclasses.replace(MODEL, num_classes=3), teacher=OBJECTIVE),
+     "the teacher's num_classes is 12, the student's 3"),
 ])  # fmt: skip
 def test_a_config_that_cannot_run_is_a_one_line_error(objective, message):
     with pytest.raises(ConfigError, match=message):

@@ -14,20 +14,31 @@ from genlab.training.optimizers import SGD, AdamW
 from genlab.training.step import initial_state, make_train_step
 
 VIT = {"num_classes": 3, "image_size": 4, "channels": 1, "patch_size": 2, "width": 8, "depth": 3, "num_heads": 2}
-BATCH = {"image": np.random.default_rng(0).integers(0, 256, (4, 4, 4, 1), np.uint8), "label": np.arange(4, dtype=np.int32) % 3}
+BATCH = {
+    "image": np.random.default_rng(0).integers(0, 256, (4, 4, 4, 1), np.uint8),
+    "label": np.arange(4, dtype=np.int32) % 3,
+}
 
 
 def multipliers(model, decay):
     params = jax.eval_shape(Classification(model=model).init, jax.random.key(0))["params"]
     found = layer_multipliers(params, decay)
-    return {"/".join(key.key for key in path): rate for path, rate in jax.tree_util.tree_leaves_with_path(found)}, params
+    return {
+        "/".join(key.key for key in path): rate for path, rate in jax.tree_util.tree_leaves_with_path(found)
+    }, params
 
 
 def test_a_vit_decays_from_head_to_embedding():
     found, _ = multipliers(ViT(**VIT), 0.5)
-    expected = {"head/kernel": 1, "transformer/final_norm/scale": 1, "transformer/block_2/mlp/up/kernel": 0.5,
-                "transformer/block_0/attention/qkv/kernel": 0.125, "patch_embedding/kernel": 0.0625,
-                "position_embedding": 0.0625, "class_token": 0.0625}
+    expected = {
+        "head/kernel": 1,
+        "transformer/final_norm/scale": 1,
+        "transformer/block_2/mlp/up/kernel": 0.5,
+        "transformer/block_0/attention/qkv/kernel": 0.125,
+        "patch_embedding/kernel": 0.0625,
+        "position_embedding": 0.0625,
+        "class_token": 0.0625,
+    }
     assert {name: float(found[name]) for name in expected} == expected
 
 
@@ -40,8 +51,14 @@ def test_scanned_layers_decay_as_unrolled_ones():
 
 
 def test_blocks_of_later_stages_lie_above_those_of_earlier_ones():
-    found, _ = multipliers(ResNet(num_classes=3, image_size=8, channels=1, depths=(2, 1), widths=(4, 4), stem="small"), 0.5)
-    assert [float(found[f"stage_{s}_block_{b}/conv_1/kernel"]) for s, b in ((1, 1), (1, 2), (2, 1))] == [0.125, 0.25, 0.5]
+    found, _ = multipliers(
+        ResNet(num_classes=3, image_size=8, channels=1, depths=(2, 1), widths=(4, 4), stem="small"), 0.5
+    )
+    assert [float(found[f"stage_{s}_block_{b}/conv_1/kernel"]) for s, b in ((1, 1), (1, 2), (2, 1))] == [
+        0.125,
+        0.25,
+        0.5,
+    ]
     assert found["stem/kernel"] == 0.0625
 
 
