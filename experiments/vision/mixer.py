@@ -26,11 +26,11 @@ from genlab.training.optimizers import AdamW
 
 def get_config(argument: str = "digits") -> Experiment:
     """The experiment for DATASET or DATASET,SIZE."""
-    dataset, size = parse(argument, ("digits", "cifar10", "imagenet"))
-    return {"digits": digits, "cifar10": cifar10, "imagenet": imagenet}[dataset](size or DEFAULT_SIZES[dataset])
+    dataset, size = parse(argument, tuple(RECIPES))
+    recipe, default_size = RECIPES[dataset]
+    return recipe(size or default_size)
 
 
-DEFAULT_SIZES = {"digits": "mini", "cifar10": "mini", "imagenet": "B/16"}
 MINI = {"digits": Mixer(patch_size=2, width=64, depth=4, token_mlp_width=32, channel_mlp_width=256),
         "cifar10": Mixer(patch_size=4, width=128, depth=4, token_mlp_width=64, channel_mlp_width=512)}
 
@@ -80,3 +80,6 @@ def imagenet(size: str) -> Experiment:
         training=Training(batch_size=4_096, steps_per_dispatch=1, evaluate_steps=2_000, evaluate_examples=0,
                           checkpoint_steps=2_000),
     ).train_on(examples=300 * 1_281_167)
+
+
+RECIPES = {"digits": (digits, "mini"), "cifar10": (cifar10, "mini"), "imagenet": (imagenet, "B/16")}

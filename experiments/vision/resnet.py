@@ -39,8 +39,9 @@ HISTORY = {"mlp": MLP(), "alexnet": AlexNet(), "googlenet": GoogLeNet(),
 
 def get_config(argument: str = "digits") -> Experiment:
     """The experiment for DATASET or DATASET,SIZE."""
-    dataset, size = parse(argument, ("digits", "cifar10", "imagenet"))
-    return {"digits": digits, "cifar10": cifar10, "imagenet": imagenet}[dataset](size)
+    dataset, size = parse(argument, tuple(RECIPES))
+    recipe, default_size = RECIPES[dataset]
+    return recipe(size or default_size)
 
 
 def model(dataset: str, size: str, **settings) -> Any:
@@ -64,7 +65,6 @@ def sgd(learning_rate: float, weight_decay: float, **settings) -> SGD:
 
 def digits(size: str) -> Experiment:
     """A minute of the mini size."""
-    size = size or "mini"
     return Experiment(
         name=f"resnet-{size}-digits",
         objective=Classification(model=model("digits", size), label_smoothing=0.1),
@@ -76,7 +76,6 @@ def digits(size: str) -> Experiment:
 
 def cifar10(size: str) -> Experiment:
     """Twelve epochs of the mini size on two cores; 94 % and more takes a GPU and the named sizes."""
-    size = size or "mini"
     mini = size == "mini"
     settings = {} if mini else {"dtype": "bfloat16"}
     return Experiment(
@@ -92,7 +91,6 @@ def cifar10(size: str) -> Experiment:
 def imagenet(size: str) -> Experiment:
     """Goyal et al. 2017: 90 epochs, .1 per 256 examples, five epochs of warm-up, weight decay 1e-4; a cosine in place
     of steps."""
-    size = size or "50"
     batch_size = 1_024
     steps = math.ceil(90 * 1_281_167 / batch_size)
     return Experiment(
@@ -103,3 +101,6 @@ def imagenet(size: str) -> Experiment:
         training=Training(steps=steps, batch_size=batch_size, steps_per_dispatch=1, evaluate_steps=5_000,
                           evaluate_examples=0, checkpoint_steps=5_000),
     )
+
+
+RECIPES = {"digits": (digits, "mini"), "cifar10": (cifar10, "mini"), "imagenet": (imagenet, "50")}

@@ -48,7 +48,7 @@ def scratch() -> Experiment:
         objective=Classification(model=dataclasses.replace(encoder, image_size=16), label_smoothing=0.1),
         data=dataclasses.replace(DIGITS, image_size=16, max_examples=100),
         optimizer=AdamW(learning_rate=1e-3, weight_decay=0.1, layer_decay=0.8),
-        training=Training(steps=400, batch_size=50, ema_decay=0.99),
+        training=Training(steps=400, batch_size=48, ema_decay=0.99),
     )
 
 

@@ -4,9 +4,11 @@
     python -m launch.sample --workdir=runs/vit-digits --attention
     python -m launch.train --config=experiments/vision/vit.py:cifar10 --workdir=runs/vit-cifar10
     python -m launch.train --config=experiments/vision/vit.py:imagenet,S/16 --workdir=runs/vit-s16
+    python -m launch.train --config=experiments/vision/vit.py:augreg,B/16 --workdir=runs/vit-b16
 
 The argument is DATASET or DATASET,SIZE; SIZE is a name of genlab/models/vit.py, such as Ti/4 or B/16, and `mini` for
-digits and cifar10, the default there (experiments/vision/datasets.py says how datasets are prepared).
+digits and cifar10, the default there (experiments/vision/datasets.py says how datasets are prepared). `augreg` is
+ImageNet by another recipe.
 
 MEASURED
 
@@ -16,6 +18,7 @@ Published, not run here: S/16 on ImageNet, 90 epochs, 76.5 % top-1 (Beyer et al.
 import dataclasses
 
 from experiments.vision.datasets import CIFAR10, DIGITS, IMAGENET, fields, parse
+from genlab.configuration import ConfigError
 from genlab.data import RandAugment
 from genlab.experiment import Experiment
 from genlab.models.vit import ViT, vit
@@ -26,11 +29,11 @@ from genlab.training.optimizers import AdamW
 
 def get_config(argument: str = "digits") -> Experiment:
     """The experiment for DATASET or DATASET,SIZE."""
-    dataset, size = parse(argument, ("digits", "cifar10", "imagenet"))
-    return {"digits": digits, "cifar10": cifar10, "imagenet": imagenet}[dataset](size or DEFAULT_SIZES[dataset])
+    dataset, size = parse(argument, tuple(RECIPES))
+    recipe, default_size = RECIPES[dataset]
+    return recipe(size or default_size)
 
 
-DEFAULT_SIZES = {"digits": "mini", "cifar10": "mini", "imagenet": "S/16"}
 MINI = {"digits": ViT(patch_size=2, width=64, depth=4, num_heads=4, pooling="mean"),
         "cifar10": ViT(patch_size=4, width=96, depth=4, num_heads=3, pooling="mean")}
 
@@ -81,3 +84,27 @@ def imagenet(size: str) -> Experiment:
         training=Training(batch_size=1_024, steps_per_dispatch=1, evaluate_steps=5_000, evaluate_examples=0,
                           checkpoint_steps=5_000),
     ).train_on(examples=90 * 1_281_167)
+
+
+# Mixup's parameter and RandAugment's magnitude, of two operations, by size.
+AUGREG = {"Ti/16": (0.0, 0), "S/32": (0.2, 10), **dict.fromkeys(("S/16", "B/32", "B/16", "L/16"), (0.5, 15))}
+
+
+def augreg(size: str) -> Experiment:
+    """Steiner et al. 2021 (arXiv 2106.10270), figure 4: 300 epochs, batch 4,096, class token, augmentation by size, as
+    big_vision's configuration of it has them (without its hidden layer before the head)."""
+    if size not in AUGREG:
+        raise ConfigError(f"augreg has no settings for {size!r}; it has some for: {', '.join(AUGREG)}")
+    mixup, magnitude = AUGREG[size]
+    baseline = imagenet(size)
+    settings = {"pooling": "class_token", "dtype": "bfloat16", "scan_layers": True}
+    return dataclasses.replace(
+        baseline, name=f"vit-{size}-augreg".replace("/", ""),
+        objective=Classification(model=model("imagenet", size, **settings), mixup=mixup),
+        data=dataclasses.replace(IMAGENET, augmentation=(*IMAGENET.augmentation, RandAugment(2, magnitude))),
+        training=dataclasses.replace(baseline.training, batch_size=4_096),
+    ).train_on(examples=300 * 1_281_167)
+
+
+RECIPES = {"digits": (digits, "mini"), "cifar10": (cifar10, "mini"), "imagenet": (imagenet, "S/16"),
+           "augreg": (augreg, "B/16")}
