@@ -1,7 +1,14 @@
-"""Samples from a run: text that continues a prompt.
+"""Samples from a run: text that continues a prompt, or pictures of what it makes of held-out images.
 
     python -m launch.sample --workdir=runs/gpt --prompt="def main(" --temperature=0.7
+    python -m launch.sample --workdir=runs/vit --images=12 --attention
+
+Of classifiers the class that was read, its probability and, where that is wrong, the right one; with --attention, of
+ViTs, how much each patch was looked at (attention rollout). Of masked autoencoders the image, what was seen of it and
+what was filled in.
 """
+
+from pathlib import Path
 
 from absl import flags
 
@@ -11,6 +18,8 @@ from genlab.training.program import enable_compilation_cache
 from launch import flags as command
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+_SEED = flags.DEFINE_integer("seed", 0, "Another seed gives another text, or other images.")
+
 _PROMPT = flags.DEFINE_multi_string("prompt", [""], "Text to continue; give it again for more prompts at once.")
 _TOKENS = flags.DEFINE_integer("tokens", None, "Most new tokens of a continuation; by default 128, or what the "
                                "model's context holds beside the prompt.", lower_bound=1)
@@ -19,29 +28,57 @@ _TOP_K = flags.DEFINE_integer("top_k", 0, "Sample among so many most likely toke
 _TOP_P = flags.DEFINE_float("top_p", 1.0, "Sample among the tokens that hold this much of the probability.",
                             lower_bound=0.0, upper_bound=1.0)
 _SAMPLES = flags.DEFINE_integer("samples", 1, "Continuations of each prompt.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Another seed gives another text.")
+
+_IMAGES = flags.DEFINE_integer("images", 16, "Held-out images to draw.", lower_bound=1)
+_ATTENTION = flags.DEFINE_bool("attention", False, "Draw beside each image where the model looked.")
+_OUTPUT = flags.DEFINE_string("output", None, "The picture to write; by default sample.png in the run's folder.")
+
+_TEXT_FLAGS = ("prompt", "tokens", "temperature", "top_k", "top_p", "samples")
+_IMAGE_FLAGS = ("images", "attention", "output")
 
 
 def main() -> int:
-    """Prints each prompt with its continuations."""
+    """Prints texts, or writes a picture and says where."""
     enable_compilation_cache()
     run = load_run(_WORKDIR.value)
     objective, data = run.experiment.objective, run.experiment.data
-    if not hasattr(objective, "generate") or not hasattr(data, "load_tokenizer"):
+    if hasattr(objective, "generate") and hasattr(data, "load_tokenizer"):
+        _refuse(_IMAGE_FLAGS, "text")
+        _print_texts(run)
+    elif hasattr(data, "image_shape"):
+        _refuse(_TEXT_FLAGS, "images")
+        _write_picture(run)
+    else:
         raise ConfigError(f"{_WORKDIR.value} holds a run of {type(objective).__name__} on {type(data).__name__}, "
-                          "which makes no text")
-    tokenizer = data.load_tokenizer(run.folder / "data")
-    texts = [prompt for prompt in _PROMPT.value for _ in range(_SAMPLES.value)]
-    prompts = [[tokenizer.separator, *tokenizer.encode(text)] for text in texts]
-    room = objective.model.context_length - max(map(len, prompts))
-    continuations = objective.generate(
-        run.variables, prompts, max_new_tokens=_TOKENS.value or max(1, min(128, room)), temperature=_TEMPERATURE.value,
-        top_k=_TOP_K.value, top_p=_TOP_P.value, stop_token=tokenizer.separator, seed=_SEED.value)
-    for index, (text, tokens) in enumerate(zip(texts, continuations, strict=True)):
-        if index:
-            print("-" * 80)
-        print(text + tokenizer.decode(tokens))
+                          "which makes neither text nor pictures")
     return 0
+
+
+def _print_texts(run) -> None:
+    from launch.samples.text import continuations
+
+    prompts = [prompt for prompt in _PROMPT.value for _ in range(_SAMPLES.value)]
+    texts = continuations(run, prompts, _TOKENS.value, temperature=_TEMPERATURE.value, top_k=_TOP_K.value,
+                          top_p=_TOP_P.value, seed=_SEED.value)
+    print(f"\n{'-' * 80}\n".join(texts))
+
+
+def _write_picture(run) -> None:
+    from launch.samples.images import draw
+
+    figure, said = draw(run, _IMAGES.value, _SEED.value, _ATTENTION.value)
+    path = Path(_OUTPUT.value or run.folder / "sample.png")
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise ConfigError(f"--output={path} must end in .png, .svg or .pdf")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=200)
+    print(f"{said}; {path}")
+
+
+def _refuse(names: tuple[str, ...], kind: str) -> None:
+    for name in names:
+        if flags.FLAGS[name].present:
+            raise ConfigError(f"--{name} does not go with a run on {kind}")
 
 
 if __name__ == "__main__":

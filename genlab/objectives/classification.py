@@ -162,14 +162,15 @@ class Distillation(Classification):
         Raises:
           ConfigError: that run is not the teacher's.
         """
-        if source.model != self.teacher.model:
+        model, taken = source.trunk(source_variables) if hasattr(source, "trunk") else (None, {})
+        if model != self.teacher.model:
             raise ConfigError("the run to start from is not of the teacher's model: objective.teacher must be that "
                               "run's objective")
-        return variables | {"teacher": source_variables}
+        return variables | {"teacher": taken}
 
     def loss(self, variables, batch, key, train: bool):
         """As `Classification.loss`; when training, "loss" is the distillation's."""
-        student = {name: value for name, value in variables.items() if name != "teacher"}
+        student = self.own(variables)
         if not train:
             return super().loss(student, batch, key, False)
         raw, labels = batch["image"].astype(jnp.float32), batch["label"].astype(jnp.int32)
@@ -190,4 +191,12 @@ class Distillation(Classification):
 
     def outputs(self, variables, batch):
         """As `Classification.outputs`, of the student."""
-        return super().outputs({name: value for name, value in variables.items() if name != "teacher"}, batch)
+        return super().outputs(self.own(variables), batch)
+
+    def trunk(self, variables):
+        """As `Classification.trunk`, of the student."""
+        return self.model, self.own(variables)
+
+    def own(self, variables) -> dict:
+        """Returns the student's variables alone."""
+        return {name: value for name, value in variables.items() if name != "teacher"}

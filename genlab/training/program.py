@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from genlab.configuration import ConfigError
 from genlab.data.cache import cache_folder
 from genlab.scaling.counting.compute import count_flops, count_jaxpr
 from genlab.training.optimizers import Optimizer
@@ -95,6 +96,10 @@ class Program:
         def outputs(variables, batches):
             def one(batch):
                 found = self.objective.outputs(variables, batch)
+                for name in names:
+                    if name not in found:
+                        raise ConfigError(f"{type(self.objective).__name__} gives no {name}, which this evaluation "
+                                          f"reads; it gives {', '.join(found)}")
                 return {name: found[name] for name in names}
 
             return jax.lax.map(one, batches)
