@@ -15,7 +15,8 @@ table 2).
 
 import dataclasses
 
-from experiments.vision.datasets import CIFAR10, DIGITS, IMAGENET, fields, parse
+from experiments.vision import recipes
+from experiments.vision.datasets import IMAGENET, fields, parse
 from genlab.data import RandAugment
 from genlab.experiment import Experiment
 from genlab.models.mixer import Mixer, mixer
@@ -42,29 +43,22 @@ def model(dataset: str, size: str, **settings) -> Mixer:
     return mixer(size, **fields(dataset), **settings)
 
 
+def named(size: str, dataset: str) -> str:
+    """The run's name."""
+    return f"mixer-{size}-{dataset}".replace("/", "")
+
+
 def digits(size: str) -> Experiment:
-    """As ViT's: shifts by a pixel, smoothed labels."""
-    return Experiment(
-        name=f"mixer-{size}-digits".replace("/", ""),
-        objective=Classification(model=model("digits", size), label_smoothing=0.1),
-        data=DIGITS,
-        optimizer=AdamW(learning_rate=2e-3, weight_decay=0.1),
-        training=Training(steps=1_600, batch_size=64, ema_decay=0.99, evaluate_steps=400),
-    )
+    """See recipes.py."""
+    return recipes.digits(named(size, "digits"), model("digits", size))
 
 
 def cifar10(size: str) -> Experiment:
-    """Six epochs for the mini size, which two cores can do; as many as the named sizes need on a GPU."""
-    mini = size == "mini"
-    settings = {} if mini else {"stochastic_depth": 0.1, "dtype": "bfloat16"}
-    augmentation = CIFAR10.augmentation if mini else (*CIFAR10.augmentation, RandAugment(2, 10))
-    return Experiment(
-        name=f"mixer-{size}-cifar10".replace("/", ""),
-        objective=Classification(model=model("cifar10", size, **settings), mixup=0.0 if mini else 0.5),
-        data=dataclasses.replace(CIFAR10, augmentation=augmentation),
-        optimizer=AdamW(learning_rate=2e-3 if mini else 1e-3, weight_decay=0.05),
-        training=Training(batch_size=128 if mini else 512, evaluate_steps=0 if mini else 1_000, evaluate_examples=0),
-    ).train_on(examples=300_000 if mini else 200 * 50_000)
+    """See recipes.py."""
+    if size == "mini":
+        return recipes.cifar10_in_minutes(named(size, "cifar10"), model("cifar10", size))
+    settings = {"stochastic_depth": 0.1, "dtype": "bfloat16"}
+    return recipes.cifar10(named(size, "cifar10"), model("cifar10", size, **settings), mixup=0.5)
 
 
 def imagenet(size: str) -> Experiment:
@@ -72,7 +66,7 @@ def imagenet(size: str) -> Experiment:
     Mixup .5, stochastic depth .1. Their weight decay of .1 is multiplied by the learning rate, as ours is."""
     augmentation = (*IMAGENET.augmentation, RandAugment(2, 15))
     return Experiment(
-        name=f"mixer-{size}-imagenet".replace("/", ""),
+        name=named(size, "imagenet"),
         objective=Classification(model=model("imagenet", size, stochastic_depth=0.1, dtype="bfloat16"), mixup=0.5),
         data=dataclasses.replace(IMAGENET, augmentation=augmentation),
         optimizer=AdamW(learning_rate=1e-3, weight_decay=0.1, beta2=0.999, epsilon=1e-8, warmup_steps=10_000,

@@ -17,7 +17,8 @@ Published, not run here: S/16 on ImageNet, 90 epochs, 76.5 % top-1 (Beyer et al.
 
 import dataclasses
 
-from experiments.vision.datasets import CIFAR10, DIGITS, IMAGENET, fields, parse
+from experiments.vision import recipes
+from experiments.vision.datasets import IMAGENET, fields, parse
 from genlab.configuration import ConfigError
 from genlab.data import RandAugment
 from genlab.experiment import Experiment
@@ -45,29 +46,22 @@ def model(dataset: str, size: str, **settings) -> ViT:
     return vit(size, **fields(dataset), **settings)
 
 
+def named(size: str, dataset: str) -> str:
+    """The run's name."""
+    return f"vit-{size}-{dataset}".replace("/", "")
+
+
 def digits(size: str) -> Experiment:
-    """Shifts by a pixel and smoothed labels keep 200,000 parameters from learning 1,437 digits by heart."""
-    return Experiment(
-        name=f"vit-{size}-digits".replace("/", ""),
-        objective=Classification(model=model("digits", size), label_smoothing=0.1),
-        data=DIGITS,
-        optimizer=AdamW(learning_rate=2e-3, weight_decay=0.1),
-        training=Training(steps=1_600, batch_size=64, ema_decay=0.99, evaluate_steps=400),
-    )
+    """See recipes.py."""
+    return recipes.digits(named(size, "digits"), model("digits", size))
 
 
 def cifar10(size: str) -> Experiment:
-    """Six epochs for the mini size, which two cores can do; as many as the named sizes need on a GPU."""
-    mini = size == "mini"
-    settings = {} if mini else {"pooling": "mean", "stochastic_depth": 0.1, "dtype": "bfloat16"}
-    augmentation = CIFAR10.augmentation if mini else (*CIFAR10.augmentation, RandAugment(2, 10))
-    return Experiment(
-        name=f"vit-{size}-cifar10".replace("/", ""),
-        objective=Classification(model=model("cifar10", size, **settings), mixup=0.0 if mini else 0.2),
-        data=dataclasses.replace(CIFAR10, augmentation=augmentation),
-        optimizer=AdamW(learning_rate=2e-3 if mini else 1e-3, weight_decay=0.05),
-        training=Training(batch_size=128 if mini else 512, evaluate_steps=0 if mini else 1_000, evaluate_examples=0),
-    ).train_on(examples=300_000 if mini else 200 * 50_000)
+    """See recipes.py."""
+    if size == "mini":
+        return recipes.cifar10_in_minutes(named(size, "cifar10"), model("cifar10", size))
+    settings = {"pooling": "mean", "stochastic_depth": 0.1, "dtype": "bfloat16"}
+    return recipes.cifar10(named(size, "cifar10"), model("cifar10", size, **settings), mixup=0.2)
 
 
 def imagenet(size: str) -> Experiment:
@@ -76,7 +70,7 @@ def imagenet(size: str) -> Experiment:
     augmentation = (*IMAGENET.augmentation, RandAugment(2, 10))
     settings = {"pooling": "mean", "positions": "sincos2d", "dtype": "bfloat16", "scan_layers": True}
     return Experiment(
-        name=f"vit-{size}-imagenet".replace("/", ""),
+        name=named(size, "imagenet"),
         objective=Classification(model=model("imagenet", size, **settings), mixup=0.2),
         data=dataclasses.replace(IMAGENET, augmentation=augmentation),
         optimizer=AdamW(learning_rate=1e-3, weight_decay=0.1, beta2=0.999, epsilon=1e-8, warmup_steps=10_000,
@@ -99,7 +93,7 @@ def augreg(size: str) -> Experiment:
     baseline = imagenet(size)
     settings = {"pooling": "class_token", "dtype": "bfloat16", "scan_layers": True}
     return dataclasses.replace(
-        baseline, name=f"vit-{size}-augreg".replace("/", ""),
+        baseline, name=named(size, "augreg"),
         objective=Classification(model=model("imagenet", size, **settings), mixup=mixup),
         data=dataclasses.replace(IMAGENET, augmentation=(*IMAGENET.augmentation, RandAugment(2, magnitude))),
         training=dataclasses.replace(baseline.training, batch_size=4_096),
