@@ -321,7 +321,7 @@ class Trained:
         return found | run_evaluations(evaluations, self.program, self.variables, splits, size)
 
     def untrained(self) -> "Trained":
-        """The same run before its first step: the baseline of what training has brought."""
+        """The same run with fresh parameters, not those of a run it began with: the baseline of a probe."""
         t = self.experiment.training
         state = self.program.initial_state(self.experiment.seed, self.experiment.optimizer.hyperparameters(t.steps))
         return dataclasses.replace(self, variables=state.variables, step=0)

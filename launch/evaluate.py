@@ -5,8 +5,8 @@
     python -m launch.evaluate --workdir=runs/vit --evaluation=few_shot --untrained
 
 Evaluations: few_shot (a linear probe on 5, 10 and 25 labels a class), knn (a vote of nearest neighbours), both on
-frozen features; calibration (expected calibration error and Brier score). --untrained asks the run's parameters as they
-were before training: the baseline of a probe.
+frozen features; calibration (expected calibration error and Brier score). --untrained asks fresh parameters instead of
+the trained ones: the baseline of a probe.
 """
 
 import json
@@ -25,7 +25,7 @@ EVALUATIONS = {"few_shot": FewShotProbe(), "knn": NearestNeighbours(), "calibrat
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _EXAMPLES = flags.DEFINE_integer("examples", 0, "Held-out examples, evenly spaced; 0 for all.", lower_bound=0)
 _EVALUATION = flags.DEFINE_list("evaluation", [], f"Further evaluations: {', '.join(EVALUATIONS)}.")
-_UNTRAINED = flags.DEFINE_bool("untrained", False, "Evaluate the parameters as they were before training.")
+_UNTRAINED = flags.DEFINE_bool("untrained", False, "Evaluate fresh parameters instead of the trained ones.")
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object instead of a table.")
 
 
