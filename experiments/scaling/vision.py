@@ -33,7 +33,7 @@ def get_model(family: str, width: int) -> ViT | Mixer:
     """A model of the ladder: only the width differs."""
     shape = {"width": width, "depth": DEPTH, "patch_size": PATCH_SIZE, **fields("cifar10")}
     if family == "vit":
-        return ViT(num_heads=width // 16, pooling="mean", **shape)
+        return ViT(num_heads=width // 16, pooling="mean", positions="sincos2d", **shape)
     return Mixer(token_mlp_width=64, channel_mlp_width=4 * width, **shape)
 
 

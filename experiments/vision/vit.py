@@ -35,8 +35,10 @@ def get_config(argument: str = "digits") -> Experiment:
     return recipe(size or default_size)
 
 
-MINI = {"digits": ViT(patch_size=2, width=64, depth=4, num_heads=4, pooling="mean"),
-        "cifar10": ViT(patch_size=4, width=96, depth=4, num_heads=3, pooling="mean")}
+# Fixed positions: with learned ones digits end at 93 % in place of 98, all of the training set read.
+_MINI = {"depth": 4, "pooling": "mean", "positions": "sincos2d"}
+MINI = {"digits": ViT(patch_size=2, width=64, num_heads=4, **_MINI),
+        "cifar10": ViT(patch_size=4, width=96, num_heads=3, **_MINI)}
 
 
 def model(dataset: str, size: str, **settings) -> ViT:

@@ -13,7 +13,7 @@ from genlab.training.program import count_parameters
 
 MODULES = {"vit": vit, "mixer": mixer, "resnet": resnet, "mae": mae, "simclr": simclr, "transfer": transfer}
 PARAMETERS = {
-    "vit:digits": 202_058, "vit:cifar10": 459_370, "vit:cifar10,S/4": None, "vit:imagenet": None,
+    "vit:digits": 201_034, "vit:cifar10": 453_226, "vit:cifar10,S/4": None, "vit:imagenet": None,
     "vit:augreg,B/16": 86_567_656, "mixer:digits": None, "mixer:cifar10": 569_994, "mixer:imagenet": 59_880_472,
     "resnet:digits": None, "resnet:cifar10": 78_042, "resnet:cifar10,cifar-20": None,
     "resnet:cifar10,densenet-121": None, "resnet:imagenet": 25_557_032, "resnet:imagenet,vgg-16": 138_357_544,
