@@ -24,9 +24,9 @@ from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
 
 DEPTH, PATCH_SIZE = 4, 4
-EXAMPLES = (25_000, 50_000, 100_000)
-GRID = {32: EXAMPLES, 48: EXAMPLES, 64: EXAMPLES, 96: EXAMPLES[:2]}
-HELD_OUT = (96, 150_000)
+EXAMPLES = (50_000, 100_000, 200_000)
+GRID = {16: EXAMPLES, 32: EXAMPLES, 48: EXAMPLES, 64: EXAMPLES[:2]}
+HELD_OUT = (64, 320_000)
 
 
 def get_model(family: str, width: int) -> ViT | Mixer:

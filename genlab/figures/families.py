@@ -18,6 +18,7 @@ from genlab.scaling.runs import Runs
 
 _PALEST = 0.35  # of a family's colour is left in its smallest size
 _BEYOND = (0, (4, 1.6))
+_FAR = 3.0  # times the sizes tried
 
 
 @style.paper_style()
@@ -26,7 +27,7 @@ def families(runs: Runs | pd.DataFrame, found: Families, unit: str = "") -> Figu
 
     A family has a colour and a marker, darker for more parameters. Its thin line joins the runs that no cheaper one
     outdoes; the law is that of this frontier with its 95 % band or, for a loss without one, the law of size and data
-    at the size it holds best; a star is a held-out run, and the hollow diamond its forecast.
+    at the size it holds best, where that is near the sizes tried; a star is a held-out run, the diamond its forecast.
 
     Args:
       runs: the run table.
@@ -97,7 +98,15 @@ def _draw_law(axes: Axes, fit: Fit | None, rows: pd.DataFrame, colour: str) -> N
     if fit is None or rows.empty:
         return
     flops = np.geomspace(rows["flops"].min(), rows["flops"].max() * 1.3, 200)
-    at = {"x": flops} if fit.law.inputs == ("x",) else dict(zip(("params", "tokens"), fit.allocate(flops), strict=True))
+    if fit.law.inputs == ("x",):
+        at = {"x": flops}
+    else:
+        params, tokens = fit.allocate(flops)
+        # A best size far from those tried says what the table cannot: runs all too large, or all too small.
+        near = (params > rows["params"].min() / _FAR) & (params < rows["params"].max() * _FAR)
+        flops, at = flops[near], {"params": params[near], "tokens": tokens[near]}
+        if not len(flops):
+            return
     curve = fit.predict(**at)
     if len(fit.samples):
         axes.fill_between(flops, *fit.confidence_interval(**at), color=colour, alpha=0.13, linewidth=0, zorder=2)

@@ -1,5 +1,6 @@
 """How every figure looks: type, colours, readable logarithmic axes, and where files go."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -209,7 +210,9 @@ def round_ticks(low: float, high: float, most: int = 7) -> list[float]:
         ticks = [float(f"{m * 10.0**d:.10g}") for d in decades for m in mantissas]
         ticks = sorted({tick for tick in ticks if low <= tick <= high})
         if len(ticks) <= most:
-            best = max(best, ticks, key=len)
+            # .96, .98, 1 and 1.2 would crowd below the decade's end.
+            crowded = any(b / a < (high / low) ** (0.35 / most) for a, b in itertools.pairwise(ticks))
+            best = best if crowded else max(best, ticks, key=len)
             continue
         if len(best) < 2:
             best = ticks[:: math.ceil(len(ticks) / most)]

@@ -77,3 +77,7 @@ def test_the_same_figure_is_the_same_svg(tmp_path):
         return style.save(figure, folder, "line")["line.svg"].read_bytes()
 
     assert write(tmp_path / "a") == write(tmp_path / "b")
+
+
+def test_ticks_do_not_crowd_below_a_decade():
+    assert style.round_ticks(0.953, 1.75) == [1.0, 1.2, 1.4, 1.6]
