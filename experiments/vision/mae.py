@@ -8,7 +8,11 @@
 
 The record's metrics hold the probe after training; --untrained gives that of the random trunk it is to beat.
 
-MEASURED
+Measured on one of two shared cores of a Sapphire Rapids Xeon (both were busy), float32, Python 3.11.7, seed 0, probe of
+CIFAR-10's test accuracy on 5, 10 and 25 labels a class:
+
+    cifar10    11.5 min   27.4, 32.1, 36.4 % (standard errors .8, .4, .6)
+    untrained             20.8, 23.3, 25.3 % (.6, .6, .4)
 
 Published, not run here: ViT-B/16 on ImageNet, 1,600 epochs, 68.0 % by linear probe and 83.6 % fine-tuned (He et al.
 2021, arXiv 2111.06377, table 3 and appendix).

@@ -7,7 +7,12 @@
 The argument is DATASET or DATASET,SIZE; SIZE is a name of genlab/models/mixer.py, such as S/16 or B/16, and `mini` for
 digits and cifar10, the default there (experiments/vision/datasets.py says how datasets are prepared).
 
-MEASURED
+Measured on one of two shared cores of a Sapphire Rapids Xeon (both were busy), float32, Python 3.11.7, test accuracy:
+
+    digits     27 s     97.8 % (seed 0; standard error .8)
+    cifar10    18 min   70.5 % (seed 0; standard error .5)
+
+Not measured: the named sizes, which need an accelerator.
 
 Published, not run here: B/16 on ImageNet alone, 300 epochs, 76.44 % top-1 (Tolstikhin et al. 2021, arXiv 2105.01601,
 table 2).

@@ -9,7 +9,12 @@ The argument is DATASET or DATASET,SIZE. SIZE is a name of RESNET_SIZES (18 to 1
 network of HISTORY (mlp, alexnet, googlenet, vgg-16, densenet-121, ...), or `mini`, the default for digits and
 cifar10 (experiments/vision/datasets.py says how datasets are prepared).
 
-MEASURED
+Measured on one of two shared cores of a Sapphire Rapids Xeon (both were busy), float32, Python 3.11.7, test accuracy:
+
+    digits     19 s     99.7 % (seed 0; standard error .3)
+    cifar10    21 min   79.7 % (seed 0; standard error .4)
+
+Not measured: the named sizes, which need an accelerator.
 
 Published, not run here: ResNet-50 on ImageNet, 90 epochs, 76.4 % top-1 (Goyal et al. 2017, arXiv 1706.02677, table 1).
 """

@@ -6,7 +6,11 @@
 
 The record's metrics hold the probe after training; --untrained gives that of the random trunk it is to beat.
 
-MEASURED
+Measured on one of two shared cores of a Sapphire Rapids Xeon (both were busy), float32, Python 3.11.7, seed 0, probe of
+CIFAR-10's test accuracy on 5, 10 and 25 labels a class:
+
+    cifar10    16 min     27.4, 31.8, 36.6 % (standard errors .6, .4, .6)
+    untrained             20.5, 22.2, 24.2 % (.6, .6, .4)
 
 Published, not run here: ResNet-50 on ImageNet, batch 4,096, 1,000 epochs, 69.3 % by linear probe (Chen et al. 2020,
 arXiv 2002.05709, table 6; with LARS, which is not here).
