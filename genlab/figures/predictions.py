@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from genlab.figures import style
+from genlab.figures.image_grid import COLUMNS, TITLE, image_grid, show_image
 
-_COLUMNS = 8
 _MAP = {"cmap": "inferno", "alpha": 0.55, "interpolation": "bilinear", "vmin": 0}
 
 
@@ -22,29 +22,23 @@ def predictions(images: np.ndarray, labels: np.ndarray, probabilities: np.ndarra
       labels: the right classes [N].
       probabilities: [N, K].
       class_names: of the K classes.
-      attention: how much was looked at each patch [N, rows, columns], drawn beside each image over it.
+      attention: how much was looked at each patch [N, rows, columns], drawn beside each image over it, from none to
+        the image's own most.
     """
     panels = 1 if attention is None else 2
-    columns = min(len(images), _COLUMNS // panels)
-    rows = -(-len(images) // columns)
-    figure = Figure(figsize=(style.PAGE, rows * style.PAGE / (columns * panels) * 1.25))
-    axes = figure.subplots(rows, columns * panels, squeeze=False)
-    for each in axes.flat:
-        each.set_axis_off()
+    columns = min(len(images), COLUMNS // panels)
+    figure, axes, room = image_grid(-(-len(images) // columns), columns * panels, title_lines=2)
     for index, image in enumerate(images):
         row, column = divmod(index, columns)
         each = axes[row, column * panels]
         show_image(each, image)
-        _caption(each, labels[index], probabilities[index], class_names)
+        _caption(each, labels[index], probabilities[index], class_names, room)
         if attention is not None:
-            show_attention(axes[row, column * panels + 1], image, attention[index])
+            beside = axes[row, column * panels + 1]
+            show_attention(beside, image, attention[index])
+            if row == 0:
+                beside.set_title("attention", loc="center", color=style.MUTED, **TITLE)
     return figure
-
-
-def show_image(axes: Axes, image: np.ndarray) -> None:
-    """Draws an image, uint8 [I, J, C], grey or in colours."""
-    grey = image.shape[-1] == 1
-    axes.imshow(image[..., 0] if grey else image, cmap="gray" if grey else None, vmin=0, vmax=255)
 
 
 def show_attention(axes: Axes, image: np.ndarray, weights: np.ndarray) -> None:
@@ -54,9 +48,15 @@ def show_attention(axes: Axes, image: np.ndarray, weights: np.ndarray) -> None:
     axes.imshow(weights, extent=(-0.5, width - 0.5, height - 0.5, -0.5), **_MAP)
 
 
-def _caption(axes: Axes, label: int, probabilities_K: np.ndarray, class_names: Sequence[str]) -> None:
+def _caption(axes: Axes, label: int, probabilities_K: np.ndarray, class_names: Sequence[str], room: int) -> None:
     said = int(np.argmax(probabilities_K))
-    text = f"{class_names[said]} {probabilities_K[said]:.0%}"
+    share = f" {probabilities_K[said]:.0%}"
+    text = _cut(class_names[said], room - len(share)) + share
     right = said == label
-    axes.set_title(text if right else f"{text}\nis {class_names[label]}", fontsize=6.5, fontweight="normal",
-                   loc="center", pad=2, color=style.INK if right else style.ACCENT)
+    if not right:
+        text += "\nis " + _cut(class_names[label], room - len("is "))
+    axes.set_title(text, loc="center", color=style.INK if right else style.ACCENT, **TITLE)
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else text[: room - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"

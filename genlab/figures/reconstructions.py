@@ -4,9 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from genlab.figures import style
-from genlab.figures.predictions import show_image
-
-_COLUMNS = 8
+from genlab.figures.image_grid import COLUMNS, TITLE, image_grid, show_image
 
 
 @style.paper_style()
@@ -16,16 +14,15 @@ def reconstructions(images: np.ndarray, seen: np.ndarray, filled: np.ndarray) ->
     Args:
       images, seen, filled: uint8 [N, I, J, C], C 1 or 3.
     """
-    columns = min(len(images), _COLUMNS)
+    rows = {"image": images, "seen": seen, "filled in": filled}
+    columns = min(len(images), COLUMNS)
     groups = -(-len(images) // columns)
-    figure = Figure(figsize=(style.PAGE, 3 * groups * style.PAGE / columns))
-    axes = figure.subplots(3 * groups, columns, squeeze=False)
-    for each in axes.flat:
-        each.set_axis_off()
-    for index in range(len(images)):
-        group, column = divmod(index, columns)
-        for row, pictures in enumerate((images, seen, filled)):
-            show_image(axes[3 * group + row, column], pictures[index])
-    for row, name in enumerate(("image", "seen", "filled in")):
-        axes[row, 0].set_title(name, fontsize=7, fontweight="normal", pad=2)
+    figure, axes, _ = image_grid(len(rows) * groups, columns, title_lines=1)
+    for row, (name, pictures) in enumerate(rows.items()):
+        for index, picture in enumerate(pictures):
+            group, column = divmod(index, columns)
+            each = axes[len(rows) * group + row, column]
+            show_image(each, picture)
+            if column == 0:
+                each.set_title(name, loc="left", color=style.MUTED, **TITLE)
     return figure
