@@ -1,4 +1,4 @@
-"""An experiment: objective, data, optimizer and training bound into one run; and a finished run read back."""
+"""An experiment: objective, data, optimizer and training bound into one run."""
 
 import dataclasses
 import functools
@@ -10,19 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from absl import logging
 
-from genlab.configuration import ConfigError, differences, from_json, to_json
-from genlab.data.batches import Batches, sequential_batches
+from genlab.configuration import ConfigError, differences, to_json
+from genlab.data.batches import Batches
 from genlab.data.sources import Splits
 from genlab.files import write_atomically
-from genlab.objectives.metric import Estimate
+from genlab.trained import (
+    Trained,
+    held_out_batches,
+    load_experiment,
+    load_run,
+    load_splits,
+    run_evaluations,
+    saved_data_hash,
+)
 from genlab.training.checkpoints import Checkpoints
-from genlab.training.evaluation import collect_outputs, evaluate
 from genlab.training.loop import Outcome, Progress, Training, train
 from genlab.training.optimizers import AdamW, Optimizer
 from genlab.training.plans import choose_plan
-from genlab.training.program import Program, count_parameters, program_for
+from genlab.training.program import count_parameters
 
 PyTree = Any
 
@@ -197,7 +203,7 @@ def prepare(experiment: Experiment) -> tuple[Splits, Batches]:
 
 
 def starting_run(experiment: Experiment, folder: Path, listeners: Sequence[Callable[[Progress], None]] = (),
-                 should_stop: Callable[[], bool] = lambda: False) -> "Trained | None":
+                 should_stop: Callable[[], bool] = lambda: False) -> Trained | None:
     """The run that `experiment.start` names; an experiment is trained first. None if that was told to stop.
 
     Raises:
@@ -211,40 +217,8 @@ def starting_run(experiment: Experiment, folder: Path, listeners: Sequence[Calla
     return load_run(folder / "start") if outcome.status == "finished" else None
 
 
-def _started_from(objective: Any, source: "Trained", variables: PyTree) -> PyTree:
+def _started_from(objective: Any, source: Trained, variables: PyTree) -> PyTree:
     return objective.start_from(variables, source.experiment.objective, source.variables)
-
-
-def run_evaluations(evaluations: Sequence[Any], program: Program, variables: PyTree, splits: Splits,
-                    batch_size: int) -> dict[str, Estimate]:
-    """What each evaluation says of `variables`, all in one dict.
-
-    Raises:
-      ConfigError: an evaluation reads an output that the objective does not give.
-    """
-    @functools.cache
-    def collect(split: str, names: tuple[str, ...], examples: int = 0) -> dict[str, Any]:
-        source = splits.train if split == "train" else splits.held_out
-        batches = sequential_batches(source, min(batch_size, len(source)), examples or None,
-                                     process_index=jax.process_index(), process_count=jax.process_count())
-        return collect_outputs(program, variables, batches, names)
-
-    found: dict[str, Estimate] = {}
-    for evaluation in evaluations:
-        found |= evaluation.run(collect)
-    return found
-
-
-@functools.lru_cache(maxsize=2)
-def load_splits(data: Any) -> Splits:
-    """The data, loaded once for all runs of a process that use the same."""
-    return data.load()
-
-
-def held_out_batches(splits: Splits, batch_size: int, examples: int):
-    """Held-out batches that hold each of so many examples (0: all) once, evenly spaced."""
-    return sequential_batches(splits.held_out, batch_size, examples or None,
-                              process_index=jax.process_index(), process_count=jax.process_count())
 
 
 def claim(experiment: Experiment, folder: Path) -> None:
@@ -276,7 +250,7 @@ def keep_data(splits: Splits, folder: Path) -> None:
         return
     path = folder / "data.json"
     if path.exists():
-        if splits.description["data_hash"] != _saved_data_hash(folder):
+        if splits.description["data_hash"] != saved_data_hash(folder):
             raise ConfigError(f"{folder} began on other data than there is now (its hash differs); give another "
                               "folder, or bring the data back")
         return
@@ -284,86 +258,3 @@ def keep_data(splits: Splits, folder: Path) -> None:
         (folder / "data").mkdir(exist_ok=True)
         (folder / "data" / name).write_bytes(content)
     write_atomically(path, json.dumps(dict(splits.description), indent=1) + "\n")
-
-
-def _saved_data_hash(folder: Path) -> str | None:
-    path = folder / "data.json"
-    return json.loads(path.read_text())["data_hash"] if path.exists() else None
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A run's folder read back: what sampling, evaluation and transfer start from.
-
-    Attributes:
-      experiment: as it was run.
-      variables: collections of the newest checkpoint, or their moving average where there is one.
-      step: of that checkpoint.
-      program: compiled functions for it.
-      folder: where it came from.
-    """
-
-    experiment: Experiment
-    variables: PyTree
-    step: int
-    program: Program
-    folder: Path
-
-    def evaluate(self, examples: int = 0, evaluations: Sequence[Any] = ()) -> dict[str, Estimate]:
-        """Held-out metrics over so many examples, all by default; and what further evaluations say."""
-        splits = load_splits(self.experiment.data)
-        t = self.experiment.training
-        batches = held_out_batches(splits, t.batch_size // t.micro_batches, examples)
-        if splits.description.get("data_hash") != _saved_data_hash(self.folder):
-            logging.warning("%s was trained on other data than there is now: its hash differs", self.folder)
-        found = evaluate(self.program, self.variables, batches)
-        size = t.batch_size // t.micro_batches
-        return found | run_evaluations(evaluations, self.program, self.variables, splits, size)
-
-    def untrained(self) -> "Trained":
-        """The same run with fresh parameters, not those of a run it began with: the baseline of a probe."""
-        t = self.experiment.training
-        state = self.program.initial_state(self.experiment.seed, self.experiment.optimizer.hyperparameters(t.steps))
-        return dataclasses.replace(self, variables=state.variables, step=0)
-
-
-def load_experiment(folder: Path) -> Experiment:
-    """The experiment of a run's folder, without the config file that made it.
-
-    Raises:
-      ConfigError: no run in that folder.
-    """
-    path = Path(folder) / "config.json"
-    try:
-        return from_json(json.loads(path.read_text()))
-    except (FileNotFoundError, NotADirectoryError):
-        hint = f"; it is a sweep, whose runs are {folder}/runs/<name>" if (Path(folder) / "sweep.json").exists() else ""
-        raise ConfigError(f"{folder} holds no run: there is no {path.name} in it{hint}") from None
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is no JSON: {error}") from error
-
-
-def load_run(folder: Path) -> Trained:
-    """A run's experiment and its newest parameters.
-
-    Raises:
-      ConfigError: no run in that folder, or no checkpoint yet.
-    """
-    folder = Path(folder)
-    experiment = load_experiment(folder)
-    t = experiment.training
-    if not (folder / "checkpoints").is_dir():
-        raise ConfigError(f"{folder} has no checkpoint yet; train it first")
-    # Wherever it was trained: as many of the devices here as divide a micro-batch.
-    devices = math.gcd(t.batch_size // t.micro_batches, len(jax.devices()))
-    plan = choose_plan(t.batch_size, t.micro_batches, devices)
-    program = program_for(experiment.objective, experiment.optimizer, t.micro_batches, t.ema_decay, plan)
-    checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
-    try:
-        found = checkpoints.restore(program.abstract_state(experiment.optimizer.hyperparameters(t.steps)))
-    finally:
-        checkpoints.close()
-    if found is None:
-        raise ConfigError(f"{folder} has no checkpoint yet; train it first")
-    state, _ = found
-    return Trained(experiment, state.evaluated, int(state.step), program, folder)

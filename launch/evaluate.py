@@ -14,9 +14,9 @@ import json
 from absl import flags
 
 from genlab.configuration import ConfigError
-from genlab.experiment import load_run
 from genlab.objectives.calibration import Calibration
 from genlab.objectives.probes import FewShotProbe, NearestNeighbours
+from genlab.trained import load_run
 from genlab.training.program import enable_compilation_cache
 from launch import flags as command
 

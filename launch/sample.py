@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from genlab.configuration import ConfigError
-from genlab.experiment import load_run
+from genlab.trained import load_run
 from genlab.training.program import enable_compilation_cache
 from launch import flags as command
 
@@ -29,7 +29,7 @@ _TOP_P = flags.DEFINE_float("top_p", 1.0, "Sample among the tokens that hold thi
                             lower_bound=0.0, upper_bound=1.0)
 _SAMPLES = flags.DEFINE_integer("samples", 1, "Continuations of each prompt.", lower_bound=1)
 
-_IMAGES = flags.DEFINE_integer("images", 16, "Held-out images to draw.", lower_bound=1)
+_IMAGES = flags.DEFINE_integer("images", 16, "Held-out images to draw.", lower_bound=1, upper_bound=256)
 _ATTENTION = flags.DEFINE_bool("attention", False, "Draw beside each image where the model looked.")
 _OUTPUT = flags.DEFINE_string("output", None, "The picture to write; by default sample.png in the run's folder.")
 
@@ -66,10 +66,10 @@ def _print_texts(run) -> None:
 def _write_picture(run) -> None:
     from launch.samples.images import draw
 
-    figure, said = draw(run, _IMAGES.value, _SEED.value, _ATTENTION.value)
     path = Path(_OUTPUT.value or run.folder / "sample.png")
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise ConfigError(f"--output={path} must end in .png, .svg or .pdf")
+    figure, said = draw(run, _IMAGES.value, _SEED.value, _ATTENTION.value)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=200)
     print(f"{said}; {path}")

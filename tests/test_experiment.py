@@ -13,9 +13,10 @@ import pytest
 
 from genlab.configuration import ConfigError, to_json
 from genlab.data import Bytes, Text, TextFiles
-from genlab.experiment import Experiment, load_experiment, load_run, run
+from genlab.experiment import Experiment, run
 from genlab.models.gpt import GPT
 from genlab.objectives.next_token import NextToken
+from genlab.trained import load_experiment, load_run
 from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
 

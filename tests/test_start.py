@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from genlab.configuration import ConfigError, from_json, to_json
-from genlab.data import Bytes, Digits, Images, Text
-from genlab.experiment import Experiment, load_run, run
+from genlab.data import Bytes, Digits, Images, RandomCrop, RandomFlip, Text
+from genlab.experiment import Experiment, run
 from genlab.models.gpt import GPT
 from genlab.models.mixer import Mixer
+from genlab.models.resnet import ResNet
 from genlab.models.vit import ViT
 from genlab.objectives.classification import Classification, Distillation
 from genlab.objectives.next_token import NextToken
 from genlab.objectives.probes import FewShotProbe, NearestNeighbours
+from genlab.trained import load_run
 from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
 
@@ -89,6 +91,23 @@ def test_evaluations_stand_beside_the_loss_and_can_be_asked_for_later(tmp_path):
     before = trained.untrained()
     assert before.step == 0
     assert before.evaluate()["loss"].mean == pytest.approx(np.log(10), rel=1e-4), "its head starts at zero"
+
+
+def test_running_statistics_and_augmentation_go_on_where_a_run_was_stopped(tmp_path):
+    """A ResNet's BatchNorm, its moving average and the crops of an epoch and a half end with the same bits."""
+    model = ResNet(num_classes=10, image_size=8, channels=1, depths=(1,), widths=(4,), stem="small")
+    experiment = dataclasses.replace(
+        FIRST,
+        objective=Classification(model=model, mixup=0.2),
+        data=Images(source=Digits(), augmentation=(RandomCrop(padding=1), RandomFlip()), max_examples=80),
+        training=dataclasses.replace(TRAINING, ema_decay=0.9),
+    )
+    assert run(experiment, tmp_path / "run", should_stop=lambda: True).outcome.status == "preempted"
+    run(experiment, tmp_path / "run")
+    run(experiment, tmp_path / "whole")
+    a, b = load_run(tmp_path / "run"), load_run(tmp_path / "whole")
+    assert a.step == b.step == 8 and set(a.variables) == {"params", "batch_stats"}
+    jax.tree.map(np.testing.assert_array_equal, a.variables, b.variables)
 
 
 @pytest.mark.parametrize(("experiment", "message"), [

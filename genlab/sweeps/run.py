@@ -18,6 +18,7 @@ from genlab.sweeps.executors import Task, error_line
 from genlab.sweeps.record import RunRecord, read_record, write_record
 from genlab.sweeps.schedule import Job
 from genlab.sweeps.sweep import PlannedRun, Sweep
+from genlab.trained import load_splits
 from genlab.training.loop import Progress
 from genlab.training.program import count_parameters, enable_compilation_cache
 
@@ -128,7 +129,7 @@ def check_data(sweep: Sweep) -> None:
     for run in sweep.runs():
         experiment = run.experiment
         try:
-            splits = experiments.load_splits(experiment.data)
+            splits = load_splits(experiment.data)
             Batches(splits.train, experiment.training.batch_size, experiment.seed)
         except ValueError as error:
             raise ConfigError(f"run {run.name}: {error}") from error

@@ -12,6 +12,7 @@ from rich.console import Console
 from genlab import experiment as experiments
 from genlab.data.batches import Batches
 from genlab.sweeps.progress import RunView
+from genlab.trained import load_splits
 from genlab.training.loop import Progress
 from launch.benchmarks.shapes import BATCH_SIZE, SEQUENCE_LENGTH, STEPS_PER_DISPATCH, Shape
 from launch.benchmarks.step import Trainer
@@ -65,7 +66,7 @@ def run(shapes: list[Shape], turns: int, seconds: float, console: Console) -> tu
     console.print(line("w,layers,heads", "loop", "bare step", "cost", "of minima"), highlight=False, soft_wrap=True)
     rows = []
     for shape in shapes:
-        splits = experiments.load_splits(shape.experiment(1).data)
+        splits = load_splits(shape.experiment(1).data)
         batches = Batches(splits.train, BATCH_SIZE, seed=0).stack(0, STEPS_PER_DISPATCH)
         trainer = Trainer(shape, batches=batches)
         trainer.dispatch()

@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 
 from genlab.configuration import ConfigError
 from genlab.data import gather_examples
-from genlab.experiment import Trained, load_splits
 from genlab.figures.predictions import predictions
 from genlab.figures.reconstructions import reconstructions
 from genlab.models.representations import attention_map
 from genlab.models.vit import ViT
+from genlab.trained import Trained, load_splits
 
 
 def held_out_images(run: Trained, count: int, seed: int) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from genlab.experiment import Trained
+from genlab.trained import Trained
 
 
 def continuations(run: Trained, prompts: Sequence[str], tokens: int | None, **settings: Any) -> list[str]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from genlab.configuration import ConfigError
 from genlab.data import Digits, Images, RandomFlip
-from genlab.experiment import Experiment, load_run, load_splits, run
+from genlab.experiment import Experiment, run
 from genlab.models.mae import MAE
 from genlab.models.mixer import Mixer
 from genlab.models.simclr import SimCLR
@@ -19,6 +19,7 @@ from genlab.objectives.calibration import Calibration
 from genlab.objectives.classification import Classification
 from genlab.objectives.masked_autoencoding import MaskedAutoencoding
 from genlab.objectives.simclr import ContrastiveViews
+from genlab.trained import load_run, load_splits
 from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
 from launch.samples import images

@@ -1,0 +1,140 @@
+"""A run's folder read back: what sampling, evaluation, transfer and distillation start from."""
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import logging
+
+from genlab.configuration import ConfigError, from_json
+from genlab.data.batches import sequential_batches
+from genlab.data.sources import Splits
+from genlab.objectives.metric import Estimate
+from genlab.training.checkpoints import Checkpoints
+from genlab.training.evaluation import collect_outputs, evaluate
+from genlab.training.plans import choose_plan
+from genlab.training.program import Program, program_for
+
+PyTree = Any
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's folder read back: what sampling, evaluation and transfer start from.
+
+    Attributes:
+      experiment: as it was run.
+      variables: collections of the newest checkpoint, or their moving average where there is one.
+      step: of that checkpoint.
+      program: compiled functions for it.
+      folder: where it came from.
+    """
+
+    experiment: Any
+    variables: PyTree
+    step: int
+    program: Program
+    folder: Path
+
+    def evaluate(self, examples: int = 0, evaluations: Sequence[Any] = ()) -> dict[str, Estimate]:
+        """Held-out metrics over so many examples, all by default; and what further evaluations say."""
+        splits = load_splits(self.experiment.data)
+        t = self.experiment.training
+        batches = held_out_batches(splits, t.batch_size // t.micro_batches, examples)
+        if splits.description.get("data_hash") != saved_data_hash(self.folder):
+            logging.warning("%s was trained on other data than there is now: its hash differs", self.folder)
+        found = evaluate(self.program, self.variables, batches)
+        size = t.batch_size // t.micro_batches
+        return found | run_evaluations(evaluations, self.program, self.variables, splits, size)
+
+    def untrained(self) -> "Trained":
+        """The same run with fresh parameters, not those of a run it began with: the baseline of a probe."""
+        t = self.experiment.training
+        state = self.program.initial_state(self.experiment.seed, self.experiment.optimizer.hyperparameters(t.steps))
+        return dataclasses.replace(self, variables=state.variables, step=0)
+
+
+def load_experiment(folder: Path) -> Any:
+    """The experiment of a run's folder, without the config file that made it.
+
+    Raises:
+      ConfigError: no run in that folder.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        return from_json(json.loads(path.read_text()))
+    except (FileNotFoundError, NotADirectoryError):
+        hint = f"; it is a sweep, whose runs are {folder}/runs/<name>" if (Path(folder) / "sweep.json").exists() else ""
+        raise ConfigError(f"{folder} holds no run: there is no {path.name} in it{hint}") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is no JSON: {error}") from error
+
+
+def load_run(folder: Path) -> Trained:
+    """A run's experiment and its newest parameters.
+
+    Raises:
+      ConfigError: no run in that folder, or no checkpoint yet.
+    """
+    folder = Path(folder)
+    experiment = load_experiment(folder)
+    t = experiment.training
+    if not (folder / "checkpoints").is_dir():
+        raise ConfigError(f"{folder} has no checkpoint yet; train it first")
+    # Wherever it was trained: as many of the devices here as divide a micro-batch.
+    devices = math.gcd(t.batch_size // t.micro_batches, len(jax.devices()))
+    plan = choose_plan(t.batch_size, t.micro_batches, devices)
+    program = program_for(experiment.objective, experiment.optimizer, t.micro_batches, t.ema_decay, plan)
+    checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
+    try:
+        found = checkpoints.restore(program.abstract_state(experiment.optimizer.hyperparameters(t.steps)))
+    finally:
+        checkpoints.close()
+    if found is None:
+        raise ConfigError(f"{folder} has no checkpoint yet; train it first")
+    state, _ = found
+    return Trained(experiment, state.evaluated, int(state.step), program, folder)
+
+
+@functools.lru_cache(maxsize=2)
+def load_splits(data: Any) -> Splits:
+    """The data, loaded once for all runs of a process that use the same."""
+    return data.load()
+
+
+def held_out_batches(splits: Splits, batch_size: int, examples: int):
+    """Held-out batches that hold each of so many examples (0: all) once, evenly spaced."""
+    return sequential_batches(splits.held_out, batch_size, examples or None,
+                              process_index=jax.process_index(), process_count=jax.process_count())
+
+
+def run_evaluations(evaluations: Sequence[Any], program: Program, variables: PyTree, splits: Splits,
+                    batch_size: int) -> dict[str, Estimate]:
+    """What each evaluation says of `variables`, all in one dict.
+
+    Raises:
+      ConfigError: an evaluation reads an output that the objective does not give.
+    """
+    @functools.cache
+    def collect(split: str, names: tuple[str, ...], examples: int = 0) -> dict[str, Any]:
+        source = splits.train if split == "train" else splits.held_out
+        batches = sequential_batches(source, min(batch_size, len(source)), examples or None,
+                                     process_index=jax.process_index(), process_count=jax.process_count())
+        return collect_outputs(program, variables, batches, names)
+
+    found: dict[str, Estimate] = {}
+    for evaluation in evaluations:
+        found |= evaluation.run(collect)
+    return found
+
+
+def saved_data_hash(folder: Path) -> str | None:
+    """The hash of the data that a run began on; None where it has not begun."""
+    path = folder / "data.json"
+    return json.loads(path.read_text())["data_hash"] if path.exists() else None
