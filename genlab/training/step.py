@@ -82,7 +82,8 @@ def make_train_step(
       optimizer: its hyper-parameters are read from the state.
       micro_batches: the batch is cut into so many, one after another in a scan; the gradient is the
         mean over micro-batches weighted by their `loss` weights, so it is that of the whole batch. Each
-        updates the model state from where the step found it; the mean of these is kept.
+        updates the model state from where the step found it; the mean of these is kept. Collections
+        that the forward pass leaves alone, such as a teacher, stay as they are, to the bit.
       ema_decay: of the variables' moving average, warmed up as min(decay, (1 + t) / (10 + t)).
 
     Returns:
@@ -96,24 +97,25 @@ def make_train_step(
                 params = jax.tree.map(lambda p, rate: p if rate.any() else jax.lax.stop_gradient(p), params,
                                       layer_multipliers(params, 0.0))
             loss, metrics, updates = objective.loss({"params": params, **state.model_state}, batch, key, True)
-            return loss, (metrics, state.model_state | updates)
+            return loss, (metrics, updates)
 
-        (_, (metrics, model_state)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
-        return gradient, {name: tuple(metric.sum()) for name, metric in metrics.items()}, model_state
+        (_, (metrics, updates)), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
+        return gradient, {name: tuple(metric.sum()) for name, metric in metrics.items()}, updates
 
     def train_step(state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
         key = stream_key(state.seed, "train", state.step)
         if micro_batches == 1:
-            gradient, metrics, model_state = loss_and_gradient(state, batch, key)
+            gradient, metrics, changed = loss_and_gradient(state, batch, key)
         else:
-            gradient, metrics, model_state = _accumulate(loss_and_gradient, state, batch, key, micro_batches)
+            gradient, metrics, changed = _accumulate(loss_and_gradient, state, batch, key, micro_batches)
         learning_rate = optimizer.learning_rate_at(state.step, state.hyperparameters)
         transform = optimizer.transform(learning_rate, state.hyperparameters["weight_decay"])
         updates, opt_state = transform.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         one = jnp.float32(1)
         metrics |= {"gradient_norm": (optax.global_norm(gradient), one), "learning_rate": (learning_rate, one)}
-        new = state._replace(step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state)
+        new = state._replace(step=state.step + 1, params=params, model_state=state.model_state | changed,
+                             opt_state=opt_state)
         return new._replace(ema_variables=_update_ema(state, new, ema_decay)), metrics
 
     return train_step
@@ -152,15 +154,15 @@ def _accumulate(loss_and_gradient, state, batch, key, micro_batches):
 
     def body(gradient, inputs):
         micro_batch, index = inputs
-        new, metrics, model_state = loss_and_gradient(state, micro_batch, jax.random.fold_in(key, index))
+        new, metrics, updates = loss_and_gradient(state, micro_batch, jax.random.fold_in(key, index))
         weight = metrics["loss"][1]
-        return jax.tree.map(lambda a, b: a + weight * b, gradient, new), (metrics, model_state)
+        return jax.tree.map(lambda a, b: a + weight * b, gradient, new), (metrics, updates)
 
     zeros = jax.tree.map(jnp.zeros_like, state.params)
-    gradient, (metrics, model_states) = jax.lax.scan(body, zeros, (split, jnp.arange(micro_batches)))
+    gradient, (metrics, updates) = jax.lax.scan(body, zeros, (split, jnp.arange(micro_batches)))
     metrics = {name: (total.sum(), weight.sum()) for name, (total, weight) in metrics.items()}
     gradient = jax.tree.map(lambda g: g / metrics["loss"][1], gradient)
-    return gradient, metrics, jax.tree.map(lambda x: x.mean(axis=0), model_states)
+    return gradient, metrics, jax.tree.map(lambda x: x.mean(axis=0), updates)
 
 
 def _update_ema(state: TrainState, new: TrainState, decay: float | None) -> PyTree:

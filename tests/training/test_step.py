@@ -104,6 +104,23 @@ def test_the_model_state_is_updated_by_the_forward_pass_and_used_in_evaluation(m
     np.testing.assert_allclose(total.sum() / weight.sum(), expected, rtol=1e-5)
 
 
+@dataclass(frozen=True)
+class TaughtRegression(CenteredRegression):
+    """Has a collection that its loss only reads."""
+
+    def init(self, key):
+        return super().init(key) | {"teacher": {"kernel": jnp.arange(1.0, 100.0) / 3}}
+
+
+def test_collections_that_the_forward_pass_leaves_alone_stay_to_the_bit():
+    """The mean of seven equal numbers is not always that number."""
+    objective = TaughtRegression()
+    state = initial_state(objective, OPTIMIZER, 0, OPTIMIZER.hyperparameters(10), with_ema=False)
+    after, _ = make_train_step(objective, OPTIMIZER, micro_batches=7)(state, batch(size=14))
+    assert np.array_equal(after.variables["teacher"]["kernel"], state.variables["teacher"]["kernel"])
+    assert not np.array_equal(after.variables["batch_stats"]["mean"], state.variables["batch_stats"]["mean"])
+
+
 def test_keys_differ_by_seed_stream_and_step():
     keys = [stream_key(seed, stream, step) for seed in (0, 1) for stream in STREAMS for step in (0, 1)]
     assert len({tuple(np.asarray(jax.random.key_data(k))) for k in keys}) == len(keys)
