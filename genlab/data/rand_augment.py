@@ -13,6 +13,7 @@ _TRANSLATION = 150 / 331  # of a side: AutoAugment's 150 pixels of 331 (Cubuk et
 _DEGREES = 30.0
 _SHEAR = 0.3
 _ENHANCEMENT = 0.9
+_LEAST_FACTOR = 0.1  # AutoAugment's; at 0, brightness and contrast leave nothing of the image.
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class RandAugment:
 
     Magnitude 10 is the largest that AutoAugment used (Cubuk et al. 2018, table 6): shear by 0.3, shift by 0.45 of a
     side, 30 degrees, colour, contrast, brightness and sharpness by a factor of 1 +- 0.9, 4 bits fewer, solarizing
-    from level 0 on. More is allowed; levels stay in their range.
+    from level 0 on. More is allowed; levels stay in their range, and factors at or above the .1 of magnitude 10.
 
     Where it differs from the TensorFlow code of the paper, as timm's "increasing" variant and torchvision do: each
     operation grows with the magnitude and is the identity at 0 (there, posterize and solarize fade as the magnitude
@@ -72,7 +73,7 @@ def _equalize(images_BIJC, amount_B):
 
 
 def _factor(amount_B):
-    return np.maximum(1 + _ENHANCEMENT * amount_B, 0.0)
+    return np.maximum(1 + _ENHANCEMENT * amount_B, _LEAST_FACTOR)
 
 
 def _color(images_BIJC, amount_B):

@@ -66,6 +66,14 @@ def test_ten_is_auto_augments_largest(image):
     assert np.array_equal(BY_NAME["posterize"](image, 3 * one), image & 0x80)  # more than 10 leaves one bit
 
 
+@pytest.mark.parametrize("name", ["brightness", "contrast"])
+def test_no_magnitude_wipes_an_image_out(image, name):
+    """At a factor of 0 the one would leave black and the other a plain grey, at magnitude 15 of every 14th image."""
+    amounts = np.array([-1.0, -1.5, -3.0])
+    darkest, *others = BY_NAME[name](np.repeat(image, 3, axis=0), amounts)
+    assert np.ptp(darkest) > 10 and all(np.array_equal(other, darkest) for other in others)
+
+
 def test_two_operations_follow_one_another(image):
     count = 300
     found = RandAugment(2, 5.0)(np.repeat(image, count, axis=0), row_keys(1, np.arange(count)))
