@@ -21,7 +21,7 @@ _TABLE_INIT = nn.initializers.normal(0.02)
 class AttentionPooling(nn.Module):
     """Pools tokens with one learned query: x = attention(probe, tokens), then x + mlp(norm(x)).
 
-    The multi-head attention pooling of Zhai et al. 2021 (arXiv 2106.04560, section 3.5).
+    The multi-head attention pooling of Zhai et al. 2021 (arXiv 2106.04560, section 3.2).
     """
 
     config: TransformerConfig

@@ -21,9 +21,9 @@ _RIDGES = 10.0 ** np.arange(-4, 5)  # In units of the largest squared singular v
 class FewShotProbe:
     """Accuracy of ridge regression on a few labels a class, in closed form: "probe_10_shot" and so on.
 
-    Features are standardised by the labelled examples', targets are +1 and -1 (big_vision's few-shot evaluator does the
-    same, Zhai et al. 2021, arXiv 2106.04560, section 3.1). The ridge is the one of least leave-one-out error among
-    the labelled examples, so that no held-out label chooses it.
+    Least squares from frozen features to targets of +1 and -1 (Dosovitskiy et al. 2020, arXiv 2010.11929, section 4.1);
+    features are standardised by the labelled examples', as big_vision's evaluator does. Its ridge is fixed; this one
+    is that of least leave-one-out error among the labelled examples, so that no held-out label chooses it.
 
     Attributes:
       shots: labelled examples a class.
