@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from genlab.configuration import ConfigError
 from genlab.data.draws import row_keys
 from genlab.data.shuffle import shuffled
 from genlab.data.sources import Example, Source, gather_examples
@@ -24,7 +25,8 @@ class Batches:
     """Endless training batches: `batches[step]` is a dict of arrays [batch_size / processes, ...].
 
     Raises:
-      ValueError: `batch_size` is larger than the source or not divisible by `process_count`.
+      ConfigError: `batch_size` is larger than the source.
+      ValueError: it is not divisible by `process_count`.
     """
 
     def __init__(
@@ -37,9 +39,7 @@ class Batches:
         process_count: int = 1,
     ):
         if not 1 <= batch_size <= len(source):
-            raise ValueError(
-                f"batch_size {batch_size} is not between 1 and the {len(source)} training examples"
-            )
+            raise ConfigError(f"batch_size {batch_size} is not between 1 and the {len(source)} training examples")
         self._rows = _process_rows(batch_size, process_index, process_count)
         self.source = source
         self.batch_size = batch_size

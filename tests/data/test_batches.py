@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from genlab.configuration import ConfigError
 from genlab.data.batches import BLOCK_EXAMPLES, Batches, sequential_batches
 from genlab.data.sources import InMemory
 
@@ -13,6 +14,12 @@ def source_of(length):
 
 def all_indices(batches, steps):
     return np.concatenate([batches[step]["index"] for step in range(steps)])
+
+
+def test_a_batch_larger_than_the_data_is_bad_input():
+    """As few labels to fine-tune on are; only a ConfigError is one line on the screen of launch.train."""
+    with pytest.raises(ConfigError, match="batch_size 64 is not between 1 and the 20 training examples"):
+        Batches(source_of(20), 64, seed=0)
 
 
 @pytest.mark.parametrize(("length", "batch_size"), [(10, 3), (64, 64), (7, 7), (1000, 32)])
