@@ -18,7 +18,7 @@ from genlab.scaling.runs import Runs
 
 _PALEST = 0.35  # of a family's colour is left in its smallest size
 _BEYOND = (0, (4, 1.6))
-_FAR = 3.0  # times the sizes tried
+_FAR = 1.5  # times the sizes tried
 
 
 @style.paper_style()
