@@ -50,9 +50,9 @@ def test_a_wrong_argument_is_a_one_line_error(module, argument, message):
         module.get_config(argument)
 
 
-def test_the_sweeps_held_out_runs_have_about_three_times_the_compute_of_any_other():
+def test_the_sweeps_held_out_runs_have_over_two_and_a_half_times_the_compute_of_any_other():
     sweep = vision.get_sweep()
-    assert len({run.name for run in sweep.experiments}) == 22 and len(sweep.held_out) == 2
+    assert len({run.name for run in sweep.experiments}) == 32 and len(sweep.held_out) == 2
 
     @functools.cache
     def flops(objective):
