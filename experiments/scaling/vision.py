@@ -4,9 +4,9 @@
 
 Sixteen runs of each family, five sizes by up to four numbers of examples seen, at least 780 updates each; the fit sees
 these. The law of each family's loss in parameters and examples is chosen by backtest among the sixteen (the rule:
-genlab/scaling/forecasts/backtest.py) and forecasts the family's seventeenth run, the largest size with 2.6
-(Mixer) and 2.7 times (ViT) the compute of any other. The form of Zhai et al. 2021 (arXiv 2106.04560), E = a + b (C + d)^-c, is fitted to each
-family's compute frontier of loss and of error rate beside it.
+genlab/scaling/forecasts/backtest.py) and forecasts the family's seventeenth run, the largest size with 2.6 (Mixer) and
+2.7 times (ViT) the compute of any other. The form of Zhai et al. 2021 (arXiv 2106.04560), E = a + b (C + d)^-c, is
+fitted to each family's compute frontier of loss and of error rate beside it.
 
 Needs TFDS's cifar10 (experiments/vision/datasets.py says where it is looked for).
 

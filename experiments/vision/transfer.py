@@ -14,7 +14,13 @@
 
 A finished run of your own is a start too: --config.start=runs/vit-b16.
 
-MEASURED
+Measured on one of two shared cores of a Sapphire Rapids Xeon (both were busy), float32, Python 3.11.7, seed 0, test
+accuracy:
+
+    digits     65 s     89.7 % (standard error 1.6), both runs
+    scratch    34 s     63.6 % (2.5)
+
+Not measured: cifar10.
 """
 
 import dataclasses

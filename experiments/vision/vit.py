@@ -10,7 +10,12 @@ The argument is DATASET or DATASET,SIZE; SIZE is a name of genlab/models/vit.py,
 digits and cifar10, the default there (experiments/vision/datasets.py says how datasets are prepared). `augreg` is
 ImageNet by another recipe.
 
-MEASURED
+Measured on one of two shared cores of a Sapphire Rapids Xeon (both were busy), float32, Python 3.11.7, test accuracy:
+
+    digits     32 s     98.3 % (seed 0; standard error .7)
+    cifar10    18 min   63.1 % (seed 0; standard error .5), with --config.objective.model.positions=learned
+
+Not measured: the named sizes, which need an accelerator.
 
 Published, not run here: S/16 on ImageNet, 90 epochs, 76.5 % top-1 (Beyer et al. 2022, arXiv 2205.01580, table 1).
 """
