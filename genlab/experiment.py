@@ -72,6 +72,9 @@ class Experiment:
         except ValueError as error:
             raise ConfigError(str(error)) from error
         self._check_start()
+        # Evaluations run last: what they lack would cost the run.
+        for evaluation in self.evaluations:
+            evaluation.check(self.objective, self.data)
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed={self.seed} must be from 0 to 2^32 - 1")
         choose_plan(self.training.batch_size, self.training.micro_batches, self.training.devices)

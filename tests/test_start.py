@@ -11,15 +11,25 @@ from genlab.configuration import ConfigError, from_json, to_json
 from genlab.data import Bytes, Digits, Images, RandomCrop, RandomFlip, Text
 from genlab.experiment import Experiment, run
 from genlab.models.gpt import GPT
+from genlab.models.mae import MAE
 from genlab.models.mixer import Mixer
 from genlab.models.resnet import ResNet
 from genlab.models.vit import ViT
+from genlab.objectives.calibration import Calibration
 from genlab.objectives.classification import Classification, Distillation
+from genlab.objectives.masked_autoencoding import MaskedAutoencoding
 from genlab.objectives.next_token import NextToken
 from genlab.objectives.probes import FewShotProbe, NearestNeighbours
 from genlab.trained import load_run
 from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
+
+
+class Unlabelled(Digits):
+    """Digits that are not named."""
+
+    class_names = ()
+
 
 VIT = ViT(num_classes=10, image_size=8, channels=1, patch_size=4, width=16, depth=1, num_heads=2)
 TRAINING = Training(
@@ -91,6 +101,21 @@ def test_evaluations_stand_beside_the_loss_and_can_be_asked_for_later(tmp_path):
     before = trained.untrained()
     assert before.step == 0
     assert before.evaluate()["loss"].mean == pytest.approx(np.log(10), rel=1e-4), "its head starts at zero"
+
+
+MASKED = MaskedAutoencoding(model=MAE(VIT, decoder_width=16, decoder_depth=1, mask_ratio=0.5))
+
+
+@pytest.mark.parametrize(("changes", "evaluation", "message"), [
+    ({"objective": MASKED}, Calibration(), "calibration reads probabilities, of which MaskedAutoencoding gives none"),
+    ({}, FewShotProbe(train_examples=200), "25 examples a class of 10 needs 250 and more, not train_examples=200"),
+    ({"data": Images(source=Digits(), max_examples=99)}, FewShotProbe(shots=(10,)), "not data.max_examples=99"),
+    ({"objective": MASKED, "data": Images(source=Unlabelled())}, NearestNeighbours(), "a probe of features needs"),
+])  # fmt: skip
+def test_an_evaluation_that_would_fail_at_the_end_is_refused_at_the_start(changes, evaluation, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        dataclasses.replace(FIRST, **changes, evaluations=(evaluation,)).check()
+    assert "\n" not in str(caught.value)
 
 
 def test_running_statistics_and_augmentation_go_on_where_a_run_was_stopped(tmp_path):

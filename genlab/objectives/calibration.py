@@ -1,9 +1,11 @@
 """Whether a classifier's confidence is its accuracy."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
+from genlab.configuration import ConfigError
 from genlab.objectives.metric import Estimate
 from genlab.objectives.probes import Collect
 
@@ -21,6 +23,11 @@ class Calibration:
     bins: int = 15
     held_out_examples: int = 0
     resamples: int = 200
+
+    def check(self, objective: Any, data: Any) -> None:
+        """See genlab/objectives/probes.py."""
+        if not hasattr(objective, "probabilities"):
+            raise ConfigError(f"calibration reads probabilities, of which {type(objective).__name__} gives none")
 
     def run(self, collect: Collect) -> dict[str, Estimate]:
         """See genlab/objectives/probes.py."""

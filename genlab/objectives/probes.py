@@ -1,11 +1,13 @@
 """What frozen features are worth: a linear probe on a few labels, and nearest neighbours.
 
 An evaluation is a frozen config with `run(collect) -> {name: Estimate}`, where `collect(split, names, examples)` gives
-what the objective's `outputs` says of "train" or "held_out" examples, and their "label", as arrays.
+what the objective's `outputs` says of "train" or "held_out" examples, and their "label", as arrays; and with
+`check(objective, data)`, which raises ConfigError, before a run begins, where that lacks what the evaluation reads.
 """
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +40,16 @@ class FewShotProbe:
     train_examples: int = 4_096
     held_out_examples: int = 0
     seed: int = 0
+
+    def check(self, objective: Any, data: Any) -> None:
+        """See the module."""
+        _check_features(objective, data)
+        wanted = max(self.shots) * data.num_classes
+        pools = {"train_examples": self.train_examples, "data.max_examples": getattr(data, "max_examples", None)}
+        for name, count in pools.items():
+            if count and count < wanted:
+                raise ConfigError(f"a probe on {max(self.shots)} examples a class of {data.num_classes} needs "
+                                  f"{wanted:,} and more, not {name}={count:,}")
 
     def run(self, collect: Collect) -> dict[str, Estimate]:
         """See the module. The standard error holds both the draws' spread and that of the held-out examples.
@@ -110,6 +122,10 @@ class NearestNeighbours:
     train_examples: int = 4_096
     held_out_examples: int = 0
 
+    def check(self, objective: Any, data: Any) -> None:
+        """See the module."""
+        _check_features(objective, data)
+
     def run(self, collect: Collect) -> dict[str, Estimate]:
         """See the module."""
         train, held_out = _features(collect, self.train_examples, self.held_out_examples)
@@ -137,6 +153,13 @@ def two_way_estimate(values_NR: np.ndarray) -> Estimate:
     over_examples = values.mean(axis=1).var(ddof=1) / N if N > 1 else np.nan
     over_draws = values.mean(axis=0).var(ddof=1) / R if R > 1 else 0.0
     return Estimate(float(values.mean()), float(np.sqrt(over_examples + over_draws)))
+
+
+def _check_features(objective: Any, data: Any) -> None:
+    if not hasattr(objective, "outputs"):
+        raise ConfigError(f"a probe reads features, of which {type(objective).__name__} gives none")
+    if not data.num_classes:
+        raise ConfigError("a probe of features needs labels; this dataset has none")
 
 
 def _features(collect: Collect, train_examples: int, held_out_examples: int) -> tuple[dict, dict]:
