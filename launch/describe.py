@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from genlab.experiment import FLOPS_CONVENTION, Experiment
+from genlab.models import fast_ops
 from genlab.scaling.counting.compute import count_flops
 from genlab.scaling.counting.memory import estimate_memory
 from genlab.training.program import count_parameters
@@ -52,7 +53,8 @@ def summary_table(experiment: Experiment) -> Table:
         lambda seed: initial_state(objective, experiment.optimizer, seed, hyperparameters,
                                    training.ema_decay is not None), np.uint32(0))
     step = make_train_step(objective, experiment.optimizer, micro_batches=training.micro_batches)
-    flops_per_step = count_flops(step, state, batch).flops
+    with fast_ops.disabled():  # as Program.count_flops does
+        flops_per_step = count_flops(step, state, batch).flops
     tokens = experiment.tokens_per_step
     unit, per_step = ("token", tokens) if tokens else ("example", training.batch_size)
 
