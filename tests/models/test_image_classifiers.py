@@ -152,7 +152,7 @@ def test_the_head_reads_the_features(name):
     assert all(len(leaf) == 3 for leaf in jax.tree.leaves(kept["intermediates"]))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "googlenet"])  # It compiles for seconds.
 def test_bfloat16_computes_near_float32_and_keeps_float32_parameters_and_logits(name):
     model = dataclasses.replace(SMALL[name], dtype="bfloat16")
     variables, images = random_variables(model), images_of(model)
