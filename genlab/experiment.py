@@ -71,6 +71,9 @@ class Experiment:
             raise
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        if self.optimizer.layer_decay == 0 and "batch_stats" in jax.eval_shape(self.objective.init, jax.random.key(0)):
+            raise ConfigError("optimizer.layer_decay=0 freezes parameters, but not the running statistics of BatchNorm "
+                              "in this model; take a small layer_decay, or a model with another norm")
         self._check_start()
         # Evaluations run last: what they lack would cost the run.
         for evaluation in self.evaluations:

@@ -44,6 +44,8 @@ class Trained:
 
     def evaluate(self, examples: int = 0, evaluations: Sequence[Any] = ()) -> dict[str, Estimate]:
         """Held-out metrics over so many examples, all by default; and what further evaluations say."""
+        for evaluation in evaluations:
+            evaluation.check(self.experiment.objective, self.experiment.data)
         splits = load_splits(self.experiment.data)
         t = self.experiment.training
         batches = held_out_batches(splits, t.batch_size // t.micro_batches, examples)
@@ -124,7 +126,7 @@ def run_evaluations(evaluations: Sequence[Any], program: Program, variables: PyT
     @functools.cache
     def collect(split: str, names: tuple[str, ...], examples: int = 0) -> dict[str, Any]:
         source = splits.train if split == "train" else splits.held_out
-        batches = sequential_batches(source, min(batch_size, len(source)), examples or None,
+        batches = sequential_batches(source, batch_size, examples or None,
                                      process_index=jax.process_index(), process_count=jax.process_count())
         return collect_outputs(program, variables, batches, names)
 

@@ -9,6 +9,7 @@ frozen features; calibration (expected calibration error and Brier score). --unt
 the trained ones: the baseline of a probe.
 """
 
+import dataclasses
 import json
 
 from absl import flags
@@ -37,7 +38,7 @@ def main() -> int:
             raise ConfigError(f"there is no evaluation {name!r}; there are: {', '.join(EVALUATIONS)}")
     run = load_run(_WORKDIR.value)
     run = run.untrained() if _UNTRAINED.value else run
-    found = run.evaluate(_EXAMPLES.value, [EVALUATIONS[name] for name in _EVALUATION.value])
+    found = run.evaluate(_EXAMPLES.value, [_sized(EVALUATIONS[name], run) for name in _EVALUATION.value])
     if _JSON.value:
         print(json.dumps({"step": run.step} | {name: estimate._asdict() for name, estimate in found.items()}))
         return 0
@@ -45,6 +46,14 @@ def main() -> int:
     for name, (mean, standard_error) in sorted(found.items()):
         print(f"{name:>17} {mean:.5f} +- {standard_error:.5f}")
     return 0
+
+
+def _sized(evaluation, run):
+    """The evaluation with a pool of labels that grows with the classes, up to what there is."""
+    if not hasattr(evaluation, "train_examples"):
+        return evaluation
+    classes = getattr(run.experiment.data, "num_classes", 0)
+    return dataclasses.replace(evaluation, train_examples=max(evaluation.train_examples, 64 * classes))
 
 
 if __name__ == "__main__":

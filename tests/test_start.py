@@ -19,6 +19,7 @@ from genlab.objectives.calibration import Calibration
 from genlab.objectives.classification import Classification, Distillation
 from genlab.objectives.masked_autoencoding import MaskedAutoencoding
 from genlab.objectives.next_token import NextToken
+from genlab.objectives.pixels import Pixels
 from genlab.objectives.probes import FewShotProbe, NearestNeighbours
 from genlab.trained import load_run
 from genlab.training.loop import Training
@@ -32,6 +33,7 @@ class Unlabelled(Digits):
 
 
 VIT = ViT(num_classes=10, image_size=8, channels=1, patch_size=4, width=16, depth=1, num_heads=2)
+RESNET = ResNet(num_classes=10, image_size=8, channels=1, depths=(1,), widths=(4,), stem="small")
 TRAINING = Training(
     steps=8, batch_size=16, steps_per_dispatch=4, evaluate_examples=64, writers=(), devices=1, log_steps=4
 )
@@ -120,10 +122,9 @@ def test_an_evaluation_that_would_fail_at_the_end_is_refused_at_the_start(change
 
 def test_running_statistics_and_augmentation_go_on_where_a_run_was_stopped(tmp_path):
     """A ResNet's BatchNorm, its moving average and the crops of an epoch and a half end with the same bits."""
-    model = ResNet(num_classes=10, image_size=8, channels=1, depths=(1,), widths=(4,), stem="small")
     experiment = dataclasses.replace(
         FIRST,
-        objective=Classification(model=model, mixup=0.2),
+        objective=Classification(model=RESNET, mixup=0.2),
         data=Images(source=Digits(), augmentation=(RandomCrop(padding=1), RandomFlip()), max_examples=80),
         training=dataclasses.replace(TRAINING, ema_decay=0.9),
     )
@@ -140,6 +141,10 @@ def test_running_statistics_and_augmentation_go_on_where_a_run_was_stopped(tmp_p
         model=Mixer(num_classes=10, image_size=8, channels=1, patch_size=4, width=8, depth=1)), start=FIRST),
      "the run to start from is of another family: a ViT, while this model is a Mixer"),
     (dataclasses.replace(FIRST, start="nowhere"), "nowhere holds no run"),
+    (dataclasses.replace(FIRST, objective=Classification(model=VIT, pixels=Pixels((0.4,), (0.2,))), start=FIRST),
+     "the run to start from reads pixels with .*: set objective.pixels to the same"),
+    (dataclasses.replace(FIRST, objective=Classification(model=RESNET), optimizer=AdamW(layer_decay=0.0)),
+     "optimizer.layer_decay=0 freezes parameters, but not the running statistics of BatchNorm"),
     (dataclasses.replace(FIRST, objective=Distillation(model=VIT, teacher=FIRST.objective)),
      "Distillation needs a run to start from: set `start`"),
     (dataclasses.replace(FIRST, objective=Distillation(

@@ -43,7 +43,9 @@ def get_config(argument: str = "digits") -> Experiment:
 
 def digits() -> Experiment:
     """From masked digits to 100 labels."""
-    return dataclasses.replace(scratch(), name="transfer-digits", start=mae.get_config("digits"))
+    alone = scratch()
+    return dataclasses.replace(alone, name="transfer-digits", start=mae.get_config("digits"),
+                               optimizer=dataclasses.replace(alone.optimizer, layer_decay=0.8))
 
 
 def scratch() -> Experiment:
@@ -53,7 +55,7 @@ def scratch() -> Experiment:
         name="scratch-digits",
         objective=Classification(model=dataclasses.replace(encoder, image_size=16), label_smoothing=0.1),
         data=dataclasses.replace(DIGITS, image_size=16, max_examples=100),
-        optimizer=AdamW(learning_rate=1e-3, weight_decay=0.1, layer_decay=0.8),
+        optimizer=AdamW(learning_rate=1e-3, weight_decay=0.1),
         training=Training(steps=400, batch_size=48, ema_decay=0.99),
     )
 

@@ -93,6 +93,9 @@ class ImageObjective:
         """
         if not hasattr(source, "trunk"):
             raise ConfigError(f"{type(self).__name__} cannot start from a run of {type(source).__name__}")
+        if source.pixels != self.pixels:
+            raise ConfigError(f"the run to start from reads pixels with {source.pixels}, this one with {self.pixels}: "
+                              "set objective.pixels to the same")
         model, trunk = source.trunk(source_variables)
         if type(model) is not type(self.model):
             raise ConfigError(f"the run to start from is of another family: a {type(model).__name__}, while this model "
