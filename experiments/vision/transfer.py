@@ -18,7 +18,8 @@ Measured on one of two shared cores of a Sapphire Rapids Xeon (both were busy), 
 accuracy:
 
     digits     65 s     89.7 % (standard error 1.6), both runs
-    scratch    34 s     63.6 % (2.5)
+    scratch    34 s     61.7 % (2.6)
+    distill    55 s     88.6 % (1.7), a student of 14,866 parameters, its teacher included
 
 Not measured: cifar10.
 """
