@@ -114,13 +114,13 @@ def test_loss_and_gradients_agree_to_1e_minus_5(name):
     model = VARIANTS[name]
     objective = NextToken(model)
     rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(objective.init, jax.random.key(0))
+    shapes = jax.eval_shape(objective.init, jax.random.key(0))["params"]
     # Random norms and biases too: at their initial ones and zeros a mistake in them would not show.
     params = jax.tree.map(lambda s: rng.normal(0.3, 0.5, s.shape).astype(np.float32), shapes)
     tokens = rng.integers(0, model.vocab_size, (3, model.context_length + 1))
 
     def loss(params):
-        return objective.loss(params, {"tokens": tokens}, None, True)[0]
+        return objective.loss({"params": params}, {"tokens": tokens}, None, True)[0]
 
     value, gradients = jax.jit(jax.value_and_grad(loss))(params)
     exact = jax.tree.map(lambda x: x.astype(np.float64), params)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -81,7 +82,7 @@ def test_a_batch_of_padding_only_has_loss_zero():
 
 def test_the_dummy_batch_has_the_shape_of_a_batch():
     assert OBJECTIVE.dummy_batch(3)["tokens"].shape == (3, 9)
-    assert OBJECTIVE.dummy_batch(3, sequence_length=5)["tokens"].shape == (3, 6)
+    assert OBJECTIVE.dummy_batch(3, SimpleNamespace(sequence_length=5))["tokens"].shape == (3, 6)
     loss, metrics = jax.eval_shape(compiled(), random_variables(), OBJECTIVE.dummy_batch(3))
     assert loss.shape == ()
     assert metrics["loss"].total.shape == (3,)
