@@ -10,10 +10,10 @@ The argument is DATASET or DATASET,SIZE; SIZE is a name of genlab/models/vit.py,
 digits and cifar10, the default there (experiments/vision/datasets.py says how datasets are prepared). `augreg` is
 ImageNet by another recipe.
 
-Measured on one of two shared cores of a Sapphire Rapids Xeon (both were busy), float32, Python 3.11.7, test accuracy:
+Measured on the two cores of a shared Sapphire Rapids Xeon, float32, Python 3.11.7, test accuracy:
 
-    digits     32 s     98.3 % (seed 0; standard error .7)
-    cifar10    18 min   63.1 % (seed 0; standard error .5), with --config.objective.model.positions=learned
+    digits     30 s       98.1 % (seed 0; standard error .7)
+    cifar10    7.5 min    66.8 % (seed 0; standard error .5); 63.1 % with --config.objective.model.positions=learned
 
 Not measured: the named sizes, which need an accelerator.
 
