@@ -95,14 +95,19 @@ def ridge_classifier(x_ND, labels_N, classes: int) -> tuple[np.ndarray, np.ndarr
     best = (np.inf, None)
     for ridge in _RIDGES:
         shrink = s**2 / (s**2 + ridge * max(s[0] ** 2, 1e-30) / len(s))
-        residual = targets_NK - mean_y - u @ (shrink[:, None] * projected)
-        leverage = (u**2) @ shrink + 1 / len(x_ND)
-        error = np.square(residual / np.maximum(1 - leverage, 1e-6)[:, None]).mean()
+        error = np.square(left_out_errors(u, shrink, targets_NK - mean_y)).mean()
         if error < best[0]:
             best = (error, shrink)
     safe = np.where(s > 0, s, 1.0)
     weights = vt.T @ ((best[1] / safe)[:, None] * projected)
     return weights, mean_y - mean_x @ weights
+
+
+def left_out_errors(u_NR: np.ndarray, shrink_R: np.ndarray, centred_NK: np.ndarray) -> np.ndarray:
+    """[N, K]: by how much each example is missed by the ridge regression on all others; see `ridge_classifier`."""
+    residual = centred_NK - u_NR @ (shrink_R[:, None] * (u_NR.T @ centred_NK))
+    leverage_N = (u_NR**2) @ shrink_R + 1 / len(u_NR)
+    return residual / np.maximum(1 - leverage_N, 1e-6)[:, None]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,13 @@ import pytest
 
 from genlab.configuration import ConfigError
 from genlab.objectives.calibration import Calibration
-from genlab.objectives.probes import FewShotProbe, NearestNeighbours, ridge_classifier, two_way_estimate
+from genlab.objectives.probes import (
+    FewShotProbe,
+    NearestNeighbours,
+    left_out_errors,
+    ridge_classifier,
+    two_way_estimate,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -41,10 +47,13 @@ def test_ridge_is_the_solution_of_its_normal_equations_at_the_best_leave_one_out
             keep = np.arange(30) != i
             beta = np.linalg.solve(whole_x[keep].T @ whole_x[keep] + penalty, whole_x[keep].T @ targets[keep])
             errors.append(targets[i] - whole_x[i] @ beta)
-        return np.square(errors).mean()
+        return np.array(errors)
 
     ridges = unit * 10.0 ** np.arange(-4, 5)
-    best = min(ridges, key=left_out)
+    best = min(ridges, key=lambda ridge: np.square(left_out(ridge)).mean())
+    u, s, _ = np.linalg.svd(x - x.mean(0), full_matrices=False)
+    closed = left_out_errors(u, s**2 / (s**2 + best), targets - targets.mean(0))
+    np.testing.assert_allclose(closed, left_out(best), rtol=1e-8)
     weights, intercept = ridge_classifier(x, labels, 3)
     expected_weights, expected_intercept = solve(x, targets, best)
     np.testing.assert_allclose(weights, expected_weights, rtol=1e-8, atol=1e-10)
