@@ -19,7 +19,7 @@ from genlab.objectives.metric import Estimate
 from genlab.training.checkpoints import Checkpoints
 from genlab.training.evaluation import collect_outputs, evaluate
 from genlab.training.plans import choose_plan
-from genlab.training.program import Program, program_for
+from genlab.training.program import Program, Reading, program_for
 
 PyTree = Any
 
@@ -124,11 +124,11 @@ def run_evaluations(evaluations: Sequence[Any], program: Program, variables: PyT
       ConfigError: an evaluation reads an output that the objective does not give.
     """
     @functools.cache
-    def collect(split: str, names: tuple[str, ...], examples: int = 0) -> dict[str, Any]:
+    def collect(split: str, read: Reading, examples: int = 0) -> dict[str, Any]:
         source = splits.train if split == "train" else splits.held_out
         batches = sequential_batches(source, batch_size, examples or None,
                                      process_index=jax.process_index(), process_count=jax.process_count())
-        return collect_outputs(program, variables, batches, names)
+        return collect_outputs(program, variables, batches, read)
 
     found: dict[str, Estimate] = {}
     for evaluation in evaluations:

@@ -100,7 +100,7 @@ def sequential_batches(
     process_count: int = 1,
     augment_seed: int | None = None,
 ) -> Iterator[Example]:
-    """Batches for evaluation: each example once, in order, and "example_weight" float32 [rows].
+    """Batches for evaluation: each example once, in order, with its "index" and "example_weight" float32 [rows].
 
     The last batch is padded with examples of weight 0, so that all have one shape. `limit` takes
     that many examples evenly spaced over the source: neighbours are alike, and the first ones would
@@ -117,7 +117,7 @@ def sequential_batches(
         indices = chosen[np.minimum(positions, count - 1)]
         keys = None if augment_seed is None else row_keys(augment_seed, indices)
         examples = gather_examples(source, indices, keys)
-        yield examples | {"example_weight": (positions < count).astype(np.float32)}
+        yield examples | {"index": indices.astype(np.int32), "example_weight": (positions < count).astype(np.float32)}
 
 
 def _process_rows(batch_size: int, process_index: int, process_count: int) -> np.ndarray:

@@ -1,13 +1,13 @@
 """Held-out metrics with their standard errors, and outputs for evaluations that need more than a mean."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import numpy as np
 
 from genlab.objectives.metric import Estimate, ratio_estimate
-from genlab.training.program import Program
+from genlab.training.program import Program, Reading
 
 PyTree = Any
 
@@ -38,14 +38,14 @@ def evaluate(program: Program, variables: PyTree, batches: Iterable[dict[str, np
 
 
 def collect_outputs(program: Program, variables: PyTree, batches: Iterable[dict[str, np.ndarray]],
-                    names: Sequence[str], batches_per_dispatch: int = 8) -> dict[str, np.ndarray]:
-    """What the objective's `outputs` gives for every example of `batches`, and the batches' "label".
+                    read: Reading, batches_per_dispatch: int = 8) -> dict[str, np.ndarray]:
+    """What is read of every example of `batches`, and the batches' "label".
 
     Args:
       program: compiled functions.
       variables: the collections, or their moving average.
       batches: all of one shape; padding examples have example_weight 0 and are left out.
-      names: which outputs; the others are not computed.
+      read: names of the objective's `outputs`, of which the others are not computed; or a function of a batch.
       batches_per_dispatch: as for `evaluate`.
 
     Returns:
@@ -53,7 +53,7 @@ def collect_outputs(program: Program, variables: PyTree, batches: Iterable[dict[
     """
     found: dict[str, list[np.ndarray]] = {}
     for stacked in _stacked(batches, batches_per_dispatch):
-        arrays = jax.device_get(program.outputs(variables, program.plan.put(stacked), tuple(names)))
+        arrays = jax.device_get(program.outputs(variables, program.plan.put(stacked), read))
         arrays |= {"label": stacked["label"]} if "label" in stacked else {}
         real = stacked["example_weight"].ravel() > 0
         for name, array in arrays.items():

@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from genlab.training.step import (
 )
 
 PyTree = Any
+# Names among an objective's `outputs`, or a hashable function (objective, variables, batch) -> {name: [B, ...]}.
+Reading = tuple[str, ...] | Callable[[Any, PyTree, PyTree], dict[str, jax.Array]]
 
 # Random numbers compile for seconds and run once: unoptimised, a GPT of two blocks starts a second earlier.
 # XLA keeps to half of AVX-512's vectors unless asked: a GPT's step takes 6 to 8 % less with all of them.
@@ -102,20 +105,22 @@ class Program:
         return self._compile("evaluate", make_evaluation_step(self.objective), (variables, batches),
                              out_shardings=self.plan.replicated)(variables, batches)
 
-    def outputs(self, variables: PyTree, batches: PyTree, names: tuple[str, ...]) -> dict:
-        """The objective's named `outputs` for stacked batches: name -> array [steps, examples, ...]."""
+    def outputs(self, variables: PyTree, batches: PyTree, read: Reading) -> dict:
+        """What is read of stacked batches: name -> array [steps, examples, ...]."""
         def outputs(variables, batches):
             def one(batch):
+                if callable(read):
+                    return read(self.objective, variables, batch)
                 found = self.objective.outputs(variables, batch)
-                for name in names:
+                for name in read:
                     if name not in found:
                         raise ConfigError(f"{type(self.objective).__name__} gives no {name}, which this evaluation "
                                           f"reads; it gives {', '.join(found)}")
-                return {name: found[name] for name in names}
+                return {name: found[name] for name in read}
 
             return jax.lax.map(one, batches)
 
-        return self._compile(("outputs", names), outputs, (variables, batches),
+        return self._compile(("outputs", read), outputs, (variables, batches),
                              out_shardings=self.plan.replicated)(variables, batches)
 
     def _compile(self, name, function, arguments, **options):
