@@ -6,6 +6,7 @@ from genlab.data.color_transforms import ColorJitter, GaussianBlur, Grayscale
 from genlab.data.corpora import Corpus, StandardLibrary, TextFiles
 from genlab.data.image_sources import Digits, ImageSource, TfdsImages
 from genlab.data.images import Images
+from genlab.data.points import Checkerboard, EightGaussians, Points, TwoMoons
 from genlab.data.rand_augment import RandAugment
 from genlab.data.sources import InMemory, Source, Splits, TokenWindows, gather_examples
 from genlab.data.text import Text
@@ -19,15 +20,18 @@ __all__ = [
     "BytePairEncoding",
     "Bytes",
     "CenterCrop",
+    "Checkerboard",
     "ColorJitter",
     "Corpus",
     "Digits",
+    "EightGaussians",
     "GaussianBlur",
     "Grayscale",
     "ImageSource",
     "Images",
     "InMemory",
     "InceptionCrop",
+    "Points",
     "RandAugment",
     "RandomCrop",
     "RandomFlip",
@@ -43,6 +47,7 @@ __all__ = [
     "TokenWindows",
     "Tokenizer",
     "Transform",
+    "TwoMoons",
     "gather_examples",
     "sequential_batches",
 ]

@@ -1,9 +1,9 @@
 """What frozen features are worth: a linear probe on a few labels, and nearest neighbours.
 
 An evaluation is a frozen config with `run(collect) -> {name: Estimate}`, where `collect(split, read, examples)` gives
-what is read of "train" or "held_out" examples, and their "label", as arrays. What is read are names of the objective's
-`outputs`, or a hashable function (objective, variables, batch) -> {name: array [B, ...]} of the evaluation's own. It has
-`check(objective, data)`, which raises ConfigError, before a run begins, where that lacks what the evaluation reads.
+what is read of "train" or "held_out" examples, and their "label", as arrays: either names of the objective's `outputs`,
+or a hashable function (objective, variables, batch) -> {name: array [B, ...]} of the evaluation's own. Its
+`check(objective, data)` raises ConfigError, before a run begins, where that lacks what the evaluation reads.
 """
 
 import dataclasses
