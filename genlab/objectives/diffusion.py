@@ -23,9 +23,9 @@ Weighting = Literal["noise", "prediction", "data", "likelihood"]
 class ScoreMatching:
     """The mean over dimensions and times of w(t) |error of the noise|^2.
 
-    Song et al. 2020 (arXiv 2011.13456), equation 7. Every example draws its own time, noise and, in training, whether it
-    keeps its label. A subclass says what the data are. Weightings of the squared error of the noise, which is sigma^2
-    times that of the score:
+    Song et al. 2020 (arXiv 2011.13456), equation 7. Every example draws its own time, noise and, in training, whether
+    it keeps its label. A subclass says what the data are. Weightings of the squared error of the noise, which is
+    sigma^2 times that of the score:
 
         noise        1: the paper's lambda(t) = sigma^2 for all its SDEs, DDPM's simple loss
         prediction   what makes it the squared error of what the network predicts: flow matching's loss of a velocity,
