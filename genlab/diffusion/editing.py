@@ -1,0 +1,52 @@
+"""Editing by noise: an image is noised part of the way and sampled back.
+
+SDEdit (Meng et al. 2021, arXiv 2108.01073).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from genlab.configuration import ConfigError
+from genlab.diffusion.denoiser import Denoiser
+from genlab.diffusion.paths import VP, Path
+
+
+def edit_time(path: Path, strength: float) -> float:
+    """Returns the time that images are noised to: where sigma / alpha is the linear VP process's at t = strength.
+
+    So a strength is the paper's t_0 for its VP models and means as much noise on every other path, up to the most that
+    the path has. The paper uses .3 to .6. Strength 1 is the end of the path.
+
+    Raises:
+      ConfigError: a strength outside (0, 1].
+    """
+    if not 0 < strength <= 1:
+        raise ConfigError(f"the strength of an edit is more than 0 (the image itself) and at most 1 (nothing of it), "
+                          f"not {strength}")
+    if strength == 1:
+        return path.end
+    with jax.ensure_compile_time_eval():
+        t = path.time_at(VP().log_snr(jnp.asarray(strength, jnp.float32)))
+        return float(jnp.clip(t, path.start, path.end))
+
+
+def edit(sampler, path: Path, denoiser: Denoiser, image, strength: float, key, **options):
+    """Returns samples near `image`, as `sampler.sample` does: the more `strength`, the less is kept of it.
+
+    Args:
+      sampler: any; all its steps are spent from `edit_time` down.
+      path: of the denoiser.
+      denoiser: of the model, guided or not.
+      image: [B, ...], in the units of the data: a photograph, a sketch, a collage.
+      strength: in (0, 1], see `edit_time`.
+      key: of the noise and the sampler.
+      **options: of `sampler.sample`, such as a constraint that keeps a part as it is (`inverse.Replacement`).
+
+    Raises:
+      ConfigError: a strength out of range.
+    """
+    t = edit_time(path, strength)
+    key_noise, key_sampler = jax.random.split(key)
+    noise = jax.random.normal(key_noise, image.shape, image.dtype)
+    return sampler.sample(path, denoiser, key_sampler, x=path.perturb(image, noise, jnp.asarray(t, image.dtype)),
+                          start_time=t, **options)
