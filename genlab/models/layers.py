@@ -1,4 +1,4 @@
-"""Parameters and initialisation of the layers every family shares: Dense, Norm, Mlp."""
+"""Parameters and initialisation of the layers every family shares: Dense, Norm, AdaptiveNorm, Mlp."""
 
 from typing import Literal
 
@@ -56,6 +56,31 @@ class Norm(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
         norm = ops.layer_norm if self.kind == "layernorm" else ops.rms_norm
         return norm(x, scale, bias, self.epsilon)
+
+
+class AdaptiveNorm(nn.Module):
+    """norm(x) (1 + scale) + shift, without parameters of its own: a vector of each example decides them (adaLN).
+
+    Scale, shift and, if `gated`, the gate of the branch that reads the output are one linear layer of the SiLU of that
+    vector, which starts at zero (Peebles and Xie 2022, arXiv 2212.09748, section 3.2, adaLN-Zero): the norm starts
+    plain, and the branch at nothing. Two branches' layers together are the paper's one of 6 D.
+    """
+
+    kind: Literal["layernorm", "rmsnorm"] = "layernorm"
+    epsilon: float = 1e-6
+    gated: bool = True
+
+    @nn.compact
+    def __call__(self, x_BTD, condition_BD):
+        """Returns (the normalised and modulated x [B, T, D], the gate [B, 1, D] or None), in the type of x."""
+        D = x_BTD.shape[-1]
+        modulation = Dense((3 if self.gated else 2) * D, True, nn.initializers.zeros, name="modulation")
+        shift, scale, *gate = jnp.split(modulation(jax.nn.silu(condition_BD))[:, None], 3 if self.gated else 2, axis=-1)
+        norm = ops.layer_norm if self.kind == "layernorm" else ops.rms_norm
+        # float32 up to the end: 1 + scale would keep 8 bits of it in bfloat16.
+        normalised_BTD = norm(x_BTD.astype(jnp.float32), jnp.ones(D), None, self.epsilon)
+        h_BTD = normalised_BTD * (1 + scale.astype(jnp.float32)) + shift
+        return h_BTD.astype(x_BTD.dtype), gate[0] if gate else None
 
 
 class Mlp(nn.Module):

@@ -11,7 +11,7 @@ from flax import linen as nn
 from genlab.configuration import ConfigError
 from genlab.models import ops
 from genlab.models.attention import Attention, KVCache, LayerCache
-from genlab.models.layers import Initialization, Mlp, Norm
+from genlab.models.layers import AdaptiveNorm, Initialization, Mlp, Norm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,8 @@ class TransformerConfig:
     """Everything that decides the shape and the arithmetic of a stack.
 
     `num_kv_heads` None means num_heads. `rotary_base` None means no rotary positions. `use_bias` is
-    for linear layers and norms alike. `initialization` is that of layers.kernel_initializer.
+    for linear layers and norms alike. `adaptive_norm` lets a vector of each example modulate every norm
+    and gate every branch (layers.AdaptiveNorm). `initialization` is that of layers.kernel_initializer.
     `stochastic_depth` is the rate at which the last block's branches are left out of an example
     (ops.stochastic_depth); the rates of the blocks before it fall linearly to 0 at the first.
     `scan_layers` compiles one block and scans it over stacked parameters; `remat` recomputes each
@@ -36,6 +37,7 @@ class TransformerConfig:
     rotary_base: float | None = None
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     norm_epsilon: float = 1e-6
+    adaptive_norm: bool = False
     mlp: Literal["gelu", "swiglu"] = "gelu"
     use_bias: bool = False
     qk_norm: bool = False
@@ -101,17 +103,21 @@ class TransformerConfig:
 
 
 class Context(NamedTuple):
-    """What all blocks of one call share: masks, the source, rotary angles, the slot to write."""
+    """What all blocks of one call share: masks, the source, rotary angles, the slot to write, the condition."""
 
     mask: jax.Array | None = None
     source_BSD: jax.Array | None = None
     source_mask: jax.Array | None = None
     angles: tuple[jax.Array, jax.Array] | None = None
     index: jax.Array | None = None
+    condition_BD: jax.Array | None = None
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), [x + cross_attention(norm(x), source),] x + mlp(norm(x)) (pre-norm)."""
+    """x + attention(norm(x)), [x + cross_attention(norm(x), source),] x + mlp(norm(x)) (pre-norm).
+
+    With `adaptive_norm`, x + gate attention(norm(x) (1 + scale) + shift) and so on.
+    """
 
     config: TransformerConfig
     deterministic: bool = True
@@ -120,12 +126,16 @@ class Block(nn.Module):
     def __call__(self, x_BTD, cache, context: Context, drop_rate=None):
         """Returns (x [B, T, D], this layer's cache); `drop_rate` is this block's stochastic depth."""
         c = self.config
-        # Each of the 2 depth (3 with cross attention) outputs adds to the residual stream's variance.
-        output_scale = ((3 if c.cross_attention else 2) * c.depth) ** -0.5
+        # Each of the 2 depth (3 with cross attention) outputs adds to the residual stream's variance, unless a gate
+        # keeps it out at first.
+        output_scale = 1.0 if c.adaptive_norm else ((3 if c.cross_attention else 2) * c.depth) ** -0.5
         residual = {"initialization": c.initialization, "output_scale": output_scale}
 
-        def norm(name):
-            return Norm(c.norm, c.use_bias, c.norm_epsilon, name=name)
+        def norm(name, x_BTD):
+            """Returns (the norm of x, the gate of the branch that reads it, or None)."""
+            if c.adaptive_norm:
+                return AdaptiveNorm(c.norm, c.norm_epsilon, name=name)(x_BTD, context.condition_BD)
+            return Norm(c.norm, c.use_bias, c.norm_epsilon, name=name)(x_BTD), None
 
         def attention(name, causal):
             return Attention(
@@ -142,26 +152,30 @@ class Block(nn.Module):
                 name=name,
             )
 
-        def dropout(h):
+        def branch(h, gate):
+            """Returns what a branch's output h adds to the residual stream."""
             if c.dropout:
                 h = nn.Dropout(c.dropout, deterministic=self.deterministic)(h)
-            return h if drop_rate is None else ops.stochastic_depth(h, drop_rate, self.make_rng("dropout"))
+            if drop_rate is not None:
+                h = ops.stochastic_depth(h, drop_rate, self.make_rng("dropout"))
+            return h if gate is None else gate * h
 
+        h, gate = norm("attention_norm", x_BTD)
         h, cache = attention("attention", c.causal)(
-            norm("attention_norm")(x_BTD),
+            h,
             mask=context.mask,
             angles=context.angles,
             cache=cache,
             index=context.index,
         )
-        x_BTD = x_BTD + dropout(h)
+        x_BTD = x_BTD + branch(h, gate)
         if c.cross_attention:
-            h, _ = attention("cross_attention", False)(
-                norm("cross_attention_norm")(x_BTD), context.source_BSD, mask=context.source_mask
-            )
-            x_BTD = x_BTD + dropout(h)
+            h, gate = norm("cross_attention_norm", x_BTD)
+            h, _ = attention("cross_attention", False)(h, context.source_BSD, mask=context.source_mask)
+            x_BTD = x_BTD + branch(h, gate)
+        h, gate = norm("mlp_norm", x_BTD)
         mlp = Mlp(c.mlp_width, c.mlp, c.use_bias, **residual, name="mlp")
-        x_BTD = x_BTD + dropout(mlp(norm("mlp_norm")(x_BTD)))
+        x_BTD = x_BTD + branch(mlp(h), gate)
         self.sow("intermediates", "output_BTD", x_BTD)
         return x_BTD, cache
 
@@ -183,6 +197,7 @@ class Transformer(nn.Module):
         source_BSD=None,
         source_mask=None,
         positions_BT=None,
+        condition_BD=None,
         cache: KVCache | None = None,
         train: bool = False,
     ):
@@ -190,11 +205,14 @@ class Transformer(nn.Module):
 
         `mask` (and `source_mask`): boolean, broadcastable to [B, H, T, S], True where attention is
         allowed, on top of causality (see attention.padding_mask). `positions_BT`: for rotary
-        angles, 0, 1, 2, ... by default. Raises ValueError where a source or causality is missing.
+        angles, 0, 1, 2, ... by default. `condition_BD`: what adaptive norms read. Raises ValueError
+        where a source, a condition or causality is missing.
         """
         c = self.config
         if c.cross_attention and source_BSD is None:
             raise ValueError("a stack with cross_attention needs source_BSD, the array to attend to")
+        if c.adaptive_norm != (condition_BD is not None):
+            raise ValueError("a stack with adaptive_norm needs condition_BD, which its norms read; others take none")
         T = x_BTD.shape[1]
         x_BTD = x_BTD.astype(c.dtype)
         index, layers = None, None if c.scan_layers else (None,) * c.depth
@@ -212,9 +230,14 @@ class Transformer(nn.Module):
             angles = ops.rotary_angles(positions_BT, c.head_width, c.rotary_base)
         if source_BSD is not None:
             source_BSD = source_BSD.astype(c.dtype)
-        context = Context(mask, source_BSD, source_mask, angles, index)
+        if condition_BD is not None:
+            condition_BD = condition_BD.astype(c.dtype)
+        context = Context(mask, source_BSD, source_mask, angles, index, condition_BD)
         x_BTD, layers = self._blocks(x_BTD, layers, context, deterministic=not train)
-        x_BTD = Norm(c.norm, c.use_bias, c.norm_epsilon, name="final_norm")(x_BTD)
+        if c.adaptive_norm:
+            x_BTD, _ = AdaptiveNorm(c.norm, c.norm_epsilon, gated=False, name="final_norm")(x_BTD, condition_BD)
+        else:
+            x_BTD = Norm(c.norm, c.use_bias, c.norm_epsilon, name="final_norm")(x_BTD)
         return x_BTD if cache is None else (x_BTD, KVCache(layers, index + T, cache.start_B))
 
     def _blocks(self, x_BTD, layers, context, deterministic):
