@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from genlab.configuration import ConfigError
-from genlab.diffusion import times
 from genlab.diffusion.denoiser import Denoised, Denoiser, Prediction
 from genlab.diffusion.guidance import classifier_free
 from genlab.diffusion.paths import VP, Path, expand
+from genlab.diffusion.times import Times, UniformTime, stratified
 from genlab.objectives.grey_levels import GreyLevels
 from genlab.objectives.image_model import ImageObjective
 from genlab.objectives.metric import Metric
@@ -51,7 +51,7 @@ class ScoreMatching:
     path: Path = VP()
     prediction: Prediction = Prediction()
     weighting: Weighting = "noise"
-    times: times.Times = times.UniformTime()
+    times: Times = UniformTime()
     noise_level: Literal["time", "log_noise"] = "time"
     scale_inputs: bool = False
     label_dropout: float = 0.0
@@ -104,7 +104,7 @@ class ScoreMatching:
         """
         keys = jax.random.split(jax.random.key(0) if key is None else key, 5)
         x_0 = self.examples(batch, keys[0])
-        t_B, density_B = self.times.sample(self.path, times.stratified(keys[1], len(x_0)))
+        t_B, density_B = self.times.sample(self.path, stratified(keys[1], len(x_0)))
         noise = jax.random.normal(keys[2], x_0.shape)
         label_B = self._label(batch)
         if train and label_B is not None and self.label_dropout:

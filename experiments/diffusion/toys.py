@@ -1,0 +1,35 @@
+"""Diffusion of points of the plane: two moons, eight Gaussians, a checkerboard, each in under a minute on two cores.
+
+    python -m launch.train --config=experiments/diffusion/toys.py:moons --workdir=runs/moons
+    python -m launch.sample --workdir=runs/moons
+    python -m launch.evaluate --workdir=runs/moons --evaluation=points
+
+The argument is moons, gaussians or checkerboard. launch.sample draws the points' way from noise to data.
+"""
+
+from genlab.configuration import ConfigError
+from genlab.data import Checkerboard, EightGaussians, Points, TwoMoons
+from genlab.diffusion import times
+from genlab.diffusion.denoiser import Prediction
+from genlab.diffusion.paths import VP
+from genlab.experiment import Experiment
+from genlab.models.denoising_mlp import DenoisingMLP
+from genlab.objectives.diffusion import PointDiffusion
+from genlab.training.loop import Training
+from genlab.training.optimizers import AdamW
+
+SOURCES = {"moons": TwoMoons(), "gaussians": EightGaussians(), "checkerboard": Checkerboard()}
+
+
+def get_config(argument: str = "moons") -> Experiment:
+    """The experiment for a toy's name."""
+    if argument not in SOURCES:
+        raise ConfigError(f"there is no toy {argument!r}; there are: {', '.join(SOURCES)}")
+    return Experiment(
+        name=f"toy-{argument}",
+        objective=PointDiffusion(model=DenoisingMLP(width=128), path=VP(start=1e-3), prediction=Prediction("noise"),
+                                 times=times.UniformTime()),
+        data=Points(source=SOURCES[argument]),
+        optimizer=AdamW(learning_rate=2e-3, weight_decay=0.0),
+        training=Training(steps=8_000, batch_size=512, ema_decay=0.998, evaluate_steps=2_000),
+    )
