@@ -1,7 +1,6 @@
 """Diffusion Transformer: a ViT of noisy images whose norms read noise level and class (Peebles and Xie 2022)."""
 
 import dataclasses
-import math
 from typing import NamedTuple
 
 import jax
@@ -11,9 +10,10 @@ from flax import linen as nn
 from genlab.configuration import ConfigError
 from genlab.models import images, ops
 from genlab.models.layers import Dense
+from genlab.models.noise_embedding import sinusoidal
 from genlab.models.transformer import Transformer, TransformerConfig
 
-_FREQUENCIES = 128  # of sines and of cosines each: the paper's 256 (section A).
+_NOISE_WIDTH = 256  # sines and cosines of the noise level: the paper's, as released.
 
 
 class DiT(nn.Module):
@@ -103,22 +103,12 @@ class DiT(nn.Module):
 
     def condition(self, noise_level_B, label_B=None):
         """Returns what the norms read, float32 [B, D], for noise levels [B] and labels int32 [B] or None (no class)."""
-        x_BD = self.noise_down(jax.nn.silu(self.noise_up(_sines(noise_level_B))))
+        x_BD = self.noise_down(jax.nn.silu(self.noise_up(sinusoidal(noise_level_B, _NOISE_WIDTH))))
         if not self.num_classes:
             return x_BD
         if label_B is None:
             label_B = jnp.full(noise_level_B.shape, self.num_classes, jnp.int32)
         return x_BD + ops.embed(self.label_embedding, label_B)
-
-
-def _sines(noise_level_B):
-    """Returns cos and sin of noise_level 10,000^(-k / 128), k = 0 .. 127, float32 [B, 256].
-
-    Dhariwal and Nichol 2021 (arXiv 2105.05233), as released, which the paper's section A names.
-    """
-    frequencies = jnp.exp(-math.log(10_000) / _FREQUENCIES * jnp.arange(_FREQUENCIES, dtype=jnp.float32))
-    angles = noise_level_B.astype(jnp.float32)[:, None] * frequencies
-    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
 
 
 class DiTSize(NamedTuple):

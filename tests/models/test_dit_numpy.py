@@ -65,8 +65,8 @@ def position(i, j, width):
 def numpy_dit(params, image, level, label, model):
     """The output [I, J, C] for one image [I, J, C]."""
     p, size = model.patch_size, model.image_size
-    angles = np.array([level * 10_000.0 ** (-k / 128) for k in range(128)])
-    condition = silu(linear(np.concatenate([np.cos(angles), np.sin(angles)]), params["noise_up"]))
+    angles = np.array([level * 10_000.0 ** (-k / 127) for k in range(128)])
+    condition = silu(linear(np.concatenate([np.sin(angles), np.cos(angles)]), params["noise_up"]))
     condition = linear(condition, params["noise_down"])
     if model.num_classes:
         condition = condition + params["label_embedding"][label]
