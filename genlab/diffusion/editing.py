@@ -18,7 +18,7 @@ def edit_time(path: Path, strength: float) -> float:
     the path has. The paper uses .3 to .6. Strength 1 is the end of the path.
 
     Raises:
-      ConfigError: a strength outside (0, 1].
+      ConfigError: a strength outside (0, 1], or less noise than the path starts with.
     """
     if not 0 < strength <= 1:
         raise ConfigError(f"the strength of an edit is more than 0 (the image itself) and at most 1 (nothing of it), "
@@ -26,8 +26,13 @@ def edit_time(path: Path, strength: float) -> float:
     if strength == 1:
         return path.end
     with jax.ensure_compile_time_eval():
-        t = path.time_at(VP().log_snr(jnp.asarray(strength, jnp.float32)))
-        return float(jnp.clip(t, path.start, path.end))
+        # A tenth more noise than at the start: the steps of a shorter way would vanish in float32.
+        first = path.log_snr(jnp.asarray(path.start, jnp.float32)) - 2 * jnp.log(1.1)
+        log_snr = VP().log_snr(jnp.asarray(strength, jnp.float32))
+        if log_snr > first:
+            raise ConfigError(f"strength={strength} is no more noise than the path starts with; the least it can undo "
+                              f"is {float(VP().time_at(first)):.2g}")
+        return min(float(path.time_at(log_snr)), path.end)
 
 
 def edit(sampler, path: Path, denoiser: Denoiser, image, strength: float, key, **options):

@@ -37,7 +37,7 @@ class Replacement(Method):
 
     Song et al. 2020 (arXiv 2011.13456, appendix I.2). It costs no network call; the free part only follows what it
     sees of x_t, so it is biased: of two Gaussian numbers correlated .8, one known to be 1.5, the other is given the
-    mean {MEAN} in place of 1.2 and the standard deviation {STD} in place of .6.
+    mean .75 in place of 1.2 and the standard deviation .71 in place of .6.
     """
 
     def condition(self, path, denoiser, operator, y, noise_std=0.0):
@@ -53,7 +53,8 @@ class Replacement(Method):
 class NullSpace(Method):
     """The expected data is projected on what agrees with y: DDNM (Wang et al. 2022, arXiv 2212.00490, equation 9).
 
-    It costs no network call, and is the limit of `PseudoInverse` for data without correlations.
+    It costs no network call and is exact for white Gaussian data. In the example of `Replacement`: mean .75, standard
+    deviation .74.
     """
 
     def condition(self, path, denoiser, operator, y, noise_std=0.0):
@@ -70,7 +71,7 @@ class PseudoInverse(Method):
 
     r^2 = data_std^2 sigma^2 / (sigma^2 + alpha^2 data_std^2) is the variance of x_0 given x_t for white Gaussian data,
     for which the method is exact; the paper has data_std 1. Its heuristic factor of r^2 is left out. It costs a
-    backward pass a call.
+    backward pass a call. In the example of `Replacement`: mean 1.15, standard deviation .62.
 
     Attributes:
       data_std: of the data, in its own units.

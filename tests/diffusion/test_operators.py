@@ -29,12 +29,13 @@ def case(request):
     """(operator, dense [M, D] of `apply`, {method: dense}, shape of y), one compilation an operator."""
     operator, shape = OPERATORS[request.param]
     M, D = int(np.prod(shape)), int(np.prod(SHAPE))
+    x_np, y_np = rng.normal(size=(2, *SHAPE)), rng.normal(size=(2, *shape))
 
     @jax.jit
     def dense():
         x, y = jnp.eye(D).reshape(D, *SHAPE), jnp.eye(M).reshape(M, *shape)
         variance_B = jnp.linspace(0.5, 2.0, M)
-        x_0, y_0 = jax.random.normal(jax.random.key(0), (2, *SHAPE)), jax.random.normal(jax.random.key(1), (2, *shape))
+        x_0, y_0 = jnp.asarray(x_np), jnp.asarray(y_np)
         return operator.apply(x).reshape(D, M).T, {
             "adjoint": operator.adjoint(y).reshape(M, D).T,
             "pseudo_inverse": operator.pseudo_inverse(y).reshape(M, D).T,
