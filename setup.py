@@ -14,6 +14,7 @@ setup(
         "flax>=0.12,<0.14",
         "optax>=0.2.5,<0.4",
         "orbax-checkpoint>=0.12,<0.14",
+        "diffrax>=0.7.2,<0.8",
         "tensorflow-datasets>=4.9.7,<5",
         "absl-py>=2,<3",
         "array_record>=0.7,<0.10",

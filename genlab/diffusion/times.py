@@ -27,7 +27,7 @@ class Times(abc.ABC):
 
     @abc.abstractmethod
     def quantile(self, path: Path, u):
-        """Returns the times, [B], below which a share u [B] of the draws lies, or above which (any monotone map will do)."""
+        """Returns times [B] that are so distributed, for uniform numbers u [B]."""
 
     @abc.abstractmethod
     def density(self, path: Path, t):

@@ -1,0 +1,75 @@
+"""Which times a sampler visits, from noise to data."""
+
+import abc
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+
+from genlab.configuration import ConfigError
+from genlab.diffusion.paths import Path
+
+
+class Grid(abc.ABC):
+    """How times are spaced."""
+
+    def times(self, path: Path, count: int, first: float | None = None):
+        """Returns `count` falling times from `first` (the path's end) to the path's start.
+
+        Raises:
+          ConfigError: more times than a discrete schedule has, or fewer than two.
+        """
+        if path.max_steps and count > path.max_steps:
+            raise ConfigError(f"{count} steps are more than the discretisation allows: this schedule has "
+                              f"{path.max_steps} times; take at most so many steps, or a continuous schedule")
+        if count < 2:
+            raise ConfigError(f"steps must be at least 2, not {count}: the last one goes to the data")
+        first = path.end if first is None else first
+        if not path.start < first <= path.end:
+            raise ConfigError(f"sampling can start at times above {path.start:g} and up to {path.end:g}, "
+                              f"not at {first:g}")
+        return self.spaced(path, count, first)
+
+    @abc.abstractmethod
+    def spaced(self, path: Path, count: int, first: float):
+        """Returns the times; see `times`."""
+
+
+@dataclass(frozen=True)
+class UniformTime(Grid):
+    """Evenly spaced in t; of a discrete schedule, the nearest of its own times i / N."""
+
+    def spaced(self, path: Path, count: int, first: float):
+        """See `Grid`."""
+        times = jnp.linspace(first, path.start, count)
+        return jnp.round(times * path.max_steps) / path.max_steps if path.max_steps else times
+
+
+@dataclass(frozen=True)
+class UniformLogSnr(Grid):
+    """Evenly spaced in log-SNR, in which solvers of high order converge as they should (Lu et al. 2022, section 4)."""
+
+    def spaced(self, path: Path, count: int, first: float):
+        """See `Grid`."""
+        least, most = (path.log_snr(jnp.asarray(t, float)) for t in (first, path.start))
+        times = path.time_at(jnp.linspace(least, most, count))
+        return times.at[0].set(first).at[-1].set(path.start)  # Without the rounding of there and back.
+
+
+@dataclass(frozen=True)
+class Karras(Grid):
+    """(sigma / alpha)^(1 / rho) evenly spaced: rho = 7 crowds the times near the data.
+
+    Karras et al. 2022 (arXiv 2206.00364), equation 5.
+    """
+
+    rho: float = 7.0
+
+    def __post_init__(self):
+        if self.rho <= 0:
+            raise ConfigError(f"grid.rho={self.rho} must be positive")
+
+    def spaced(self, path: Path, count: int, first: float):
+        """See `Grid`."""
+        most, least = (jnp.exp(-0.5 * path.log_snr(jnp.asarray(t, float))) for t in (first, path.start))
+        ratios = jnp.linspace(most ** (1 / self.rho), least ** (1 / self.rho), count) ** self.rho
+        return path.time_at(-2 * jnp.log(ratios)).at[0].set(first).at[-1].set(path.start)

@@ -1,0 +1,64 @@
+"""The probability-flow ODE with steps as long as its error allows."""
+
+import itertools
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+
+from genlab.configuration import ConfigError
+from genlab.diffusion.denoiser import Denoiser
+from genlab.diffusion.ode import Solution, solve
+from genlab.diffusion.paths import Path
+from genlab.diffusion.samplers.sampler import Constraint, Samples
+
+
+@dataclass(frozen=True)
+class AdaptiveOde:
+    """Samples by an adaptive Runge-Kutta method (Song et al. 2020, section 4.3).
+
+    Attributes:
+      rtol, atol: the error allowed a step.
+      denoise: whether the expected data at the path's start is taken in the end.
+    """
+
+    rtol: float = 1e-5
+    atol: float = 1e-5
+    denoise: bool = True
+
+    @property
+    def stochastic(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def evaluations(self) -> None:
+        """Not known beforehand."""
+        return
+
+    def sample(self, path: Path, denoiser: Denoiser, key, shape: tuple[int, ...] | None = None, *, x=None,
+               start_time: float | None = None, constraint: Constraint | None = None, intermediates: int = 0,
+               dtype=jnp.float32) -> Samples:
+        """As `Sampler.sample`; NaN where the ODE could not be solved.
+
+        Raises:
+          ConfigError: a constraint, which steps of the solver's own choice cannot meet.
+        """
+        if constraint is not None:
+            raise ConfigError("the adaptive ODE chooses its own steps and cannot meet a constraint after each; take a "
+                              "sampler with fixed steps")
+        if (shape is None) == (x is None):
+            raise ConfigError("sampling begins either with noise of a shape, or with a given x")
+        x = path.prior_sample(key, shape, dtype) if x is None else jnp.asarray(x)
+        start_time = path.end if start_time is None else start_time
+        times, film = jnp.linspace(start_time, path.start, max(intermediates, 1) + 1, dtype=x.dtype), []
+        for t, s in itertools.pairwise(times):
+            x = self.solve(path, denoiser, x, t, s).x
+            film.append(x)
+        if self.denoise:
+            x = denoiser(x, times[-1]).data
+        return Samples(x, jnp.stack([*film[:-1], x]), times[1:]) if intermediates else Samples(x)
+
+    def solve(self, path: Path, denoiser: Denoiser, x, t0, t1) -> Solution:
+        """Follows the ODE from t0 to t1, in either direction."""
+        found = solve(lambda t, x: denoiser(x, t).velocity(path, t), x, t0, t1, self.rtol, self.atol)
+        return found._replace(x=jnp.where(found.success, found.x, jnp.nan))
