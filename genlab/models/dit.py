@@ -24,8 +24,10 @@ class DiT(nn.Module):
     layer. `mlp_width` None means 4 width. `num_classes` 0 reads no labels; otherwise the label `num_classes` stands for
     none. The remaining choices are those of TransformerConfig.
 
-    Gates and the last layer start at zero: every block starts as the identity, and the output at 0. Embeddings start
-    with standard deviation .02, as released; the other kernels with the house's 1 / sqrt(inputs) in place of Xavier's.
+    Gates and the last layer start at zero: every block starts as the identity, and the output at 0. Labels start with
+    standard deviation .02, as released, and kernels with the house's 1 / sqrt(inputs), those of the noise level too:
+    .02 there opens the gates later (width 64 on 8 x 8 digits: held-out loss after 100 steps .185 against .170, after
+    600 .126 against .123).
     No variance is predicted, so the last layer is half as wide as the paper's, whose models have p^2 C (D + 1)
     parameters more: 6,160 of the 33 million of S/2.
     """
@@ -80,11 +82,11 @@ class DiT(nn.Module):
     def setup(self):
         """Declares the parameters; raises ConfigError if the hyper-parameters do not fit together."""
         self.validate()
-        init = nn.initializers.normal(0.02)
         self.patch_embedding = Dense(self.width, use_bias=True)
-        self.noise_up = Dense(self.width, use_bias=True, kernel_init=init)
-        self.noise_down = Dense(self.width, use_bias=True, kernel_init=init)
+        self.noise_up = Dense(self.width, use_bias=True)
+        self.noise_down = Dense(self.width, use_bias=True)
         if self.num_classes:
+            init = nn.initializers.normal(0.02)
             self.label_embedding = self.param("label_embedding", init, (self.num_classes + 1, self.width), jnp.float32)
         self.transformer = Transformer(self.stack_config())
         self.pixels = Dense(self.patch_size**2 * self.channels, use_bias=True, kernel_init=nn.initializers.zeros)

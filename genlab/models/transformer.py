@@ -126,9 +126,8 @@ class Block(nn.Module):
     def __call__(self, x_BTD, cache, context: Context, drop_rate=None):
         """Returns (x [B, T, D], this layer's cache); `drop_rate` is this block's stochastic depth."""
         c = self.config
-        # Each of the 2 depth (3 with cross attention) outputs adds to the residual stream's variance, unless a gate
-        # keeps it out at first.
-        output_scale = 1.0 if c.adaptive_norm else ((3 if c.cross_attention else 2) * c.depth) ** -0.5
+        # Each of the 2 depth (3 with cross attention) outputs adds to the residual stream's variance.
+        output_scale = ((3 if c.cross_attention else 2) * c.depth) ** -0.5
         residual = {"initialization": c.initialization, "output_scale": output_scale}
 
         def norm(name, x_BTD):

@@ -94,7 +94,7 @@ def test_blocks_start_as_the_identity_and_the_output_at_zero():
     first, last = (blocks[name]["output_BTD"][0] for name in ("block_0", "block_1"))
     assert np.std(first) > 0.1
     np.testing.assert_array_equal(first, last)
-    # Embeddings and branches do not start at zero: only modulations, the last layer and biases do.
+    # Embeddings and branches do not start at zero: only modulations and the last layer do.
     zero = {path[-2].key for path, leaf in jax.tree.leaves_with_path(variables["params"])
             if path[-1].key == "kernel" and not leaf.any()}
     assert zero == {"modulation", "pixels"}
@@ -112,6 +112,9 @@ def test_scan_with_remat_gives_the_same_outputs_and_gradients():
 
     params = random_params(TINY)
     assert jax.tree.map(np.shape, stack(params)) == jax.tree.map(np.shape, random_params(scanned))
+    programs = [str(jax.make_jaxpr(forward(m))(p, IMAGES, LEVELS, LABELS))
+                for m, p in ((TINY, params), (scanned, stack(params)))]
+    assert [("scan[" in program, "checkpoint" in program) for program in programs] == [(False, False), (True, True)]
     value, expected = gradients(TINY, params)
     other_value, other = gradients(scanned, stack(params))
     np.testing.assert_allclose(value, other_value, rtol=1e-5)
@@ -164,19 +167,28 @@ def test_each_example_reads_its_own_level_and_label():
     np.testing.assert_allclose(outputs, swapped[::-1], atol=1e-5)
 
 
-def test_dropout_and_stochastic_depth_only_while_training():
-    model = dataclasses.replace(TINY, dropout=0.1, stochastic_depth=0.5, scan_layers=True)
+@pytest.mark.parametrize("rate", [{"dropout": 0.1}, {"stochastic_depth": 0.5}])
+def test_dropout_and_stochastic_depth_only_while_training(rate):
+    model = dataclasses.replace(TINY, **rate, scan_layers=True)
     params = stack(random_params(TINY))
 
     @jax.jit
     def drawn(key):
         return model.apply({"params": params}, IMAGES, LEVELS, LABELS, train=True, rngs={"dropout": key})
 
-    exact = forward(TINY)(random_params(TINY), IMAGES, LEVELS, LABELS)
-    np.testing.assert_allclose(forward(model)(params, IMAGES, LEVELS, LABELS), exact, atol=1e-5)
+    plain, evaluated = (jax.make_jaxpr(forward(m))(params, IMAGES, LEVELS, LABELS)
+                        for m in (dataclasses.replace(TINY, scan_layers=True), model))
+    assert str(plain) == str(evaluated)
     one, same, other = (drawn(jax.random.key(seed)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 1e-2
+
+
+def test_bfloat16_norms_give_bfloat16():
+    """A float32 output would take the matmuls that read it off the fast units of an accelerator."""
+    x_BTD, condition_BD = jnp.zeros((2, 5, 8), jnp.bfloat16), jnp.zeros((2, 8), jnp.bfloat16)
+    (h_BTD, gate), _ = jax.eval_shape(AdaptiveNorm().init_with_output, jax.random.key(0), x_BTD, condition_BD)
+    assert (h_BTD.dtype, gate.dtype, gate.shape) == (jnp.bfloat16, jnp.bfloat16, (2, 1, 8))
 
 
 def test_bfloat16_is_near_float32():
@@ -186,7 +198,7 @@ def test_bfloat16_is_near_float32():
     assert 1e-5 < np.sqrt(np.mean((rounded - exact) ** 2)) < 0.03 * np.std(exact)
 
 
-def test_shut_gates_leave_the_final_norm_of_a_stack_of_any_kind():
+def test_shut_gates_leave_every_norm_of_a_stack_of_any_kind_with_its_input():
     """Cross attention has a gate too, and RMSNorm is modulated as LayerNorm is."""
     model = Transformer(TransformerConfig(width=8, depth=1, num_heads=2, mlp_width=16, norm="rmsnorm", mlp="swiglu",
                                           cross_attention=True, adaptive_norm=True))
@@ -196,17 +208,21 @@ def test_shut_gates_leave_the_final_norm_of_a_stack_of_any_kind():
 
     @jax.jit
     def apply(params, source_BSD, condition_BD):
-        return model.apply({"params": params}, x_BTD, source_BSD=source_BSD, condition_BD=condition_BD)
+        return model.apply({"params": params}, x_BTD, source_BSD=source_BSD, condition_BD=condition_BD,
+                           capture_intermediates=lambda module, _: isinstance(module, AdaptiveNorm))
 
     init = functools.partial(model.init, source_BSD=source_BSD, condition_BD=condition_BD)
     shapes = jax.eval_shape(init, jax.random.key(0), x_BTD)["params"]
     params = jax.tree.map(lambda s: rng.normal(0, 0.3, s.shape).astype(np.float32), shapes)
     shut = jax.tree.map_with_path(lambda path, a: a * (path[-2].key != "modulation"), params)
+    seen = apply(shut, source_BSD, condition_BD)[1]["intermediates"]
+    norms = [seen["block_0"][f"{branch}_norm"] for branch in ("attention", "cross_attention", "mlp")]
     expected = x_BTD / np.sqrt(np.mean(x_BTD**2, axis=-1, keepdims=True) + 1e-6)
-    np.testing.assert_allclose(apply(shut, source_BSD, condition_BD), expected, rtol=1e-5)
-    output = apply(params, source_BSD, condition_BD)
+    for norm in (*norms, seen["final_norm"]):
+        np.testing.assert_allclose(norm["__call__"][0][0], expected, rtol=1e-5)
+    output = apply(params, source_BSD, condition_BD)[0]
     for changed in (apply(params, -source_BSD, condition_BD), apply(params, source_BSD, -condition_BD)):
-        assert np.abs(output - changed).max() > 1e-2
+        assert np.abs(output - changed[0]).max() > 1e-2
 
 
 @pytest.mark.parametrize("adaptive", [False, True])
