@@ -1,0 +1,40 @@
+"""How good samples are: distances of feature sets, precision and recall, nearest training examples."""
+
+from genlab.evaluation.distances import kernel_distance, sliced_wasserstein
+from genlab.evaluation.extractors import (
+    Extractor,
+    InceptionFeatures,
+    NetworkFeatures,
+    PixelFeatures,
+    PointFeatures,
+)
+from genlab.evaluation.frechet import FeatureStatistics, frechet_distance, frechet_score
+from genlab.evaluation.manifold import Manifold, Memorisation, Neighbours, manifold, memorisation, nearest
+from genlab.evaluation.report import MEASURES, References, SampleScores, Scoring, score_samples
+from genlab.evaluation.score import Score, read_accuracy
+
+__all__ = [
+    "MEASURES",
+    "Extractor",
+    "FeatureStatistics",
+    "InceptionFeatures",
+    "Manifold",
+    "Memorisation",
+    "Neighbours",
+    "NetworkFeatures",
+    "PixelFeatures",
+    "PointFeatures",
+    "References",
+    "SampleScores",
+    "Score",
+    "Scoring",
+    "frechet_distance",
+    "frechet_score",
+    "kernel_distance",
+    "manifold",
+    "memorisation",
+    "nearest",
+    "read_accuracy",
+    "score_samples",
+    "sliced_wasserstein",
+]

@@ -1,0 +1,167 @@
+"""One record of what a set of samples scores, with all that is needed to tell whether two records compare."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from genlab.configuration import ConfigError
+from genlab.evaluation.distances import kernel_distance, sliced_wasserstein
+from genlab.evaluation.extractors import Extractor, InceptionFeatures
+from genlab.evaluation.frechet import FeatureStatistics, frechet_score
+from genlab.evaluation.manifold import compare_distances, manifold, nearest
+from genlab.evaluation.score import Score, check_widths
+
+MEASURES = ("frechet", "kernel", "sliced_wasserstein", "manifold", "neighbours")
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is measured, and how.
+
+    Attributes:
+      measures: any of "frechet", "kernel", "sliced_wasserstein", "manifold" (precision, recall, density, coverage) and
+        "neighbours" (the nearest training examples).
+      k: the neighbour that a manifold's balls reach to.
+      kernel_block: examples in a block of the kernel distance.
+      power: p of the sliced Wasserstein distance.
+      projections: its directions.
+      seed: of directions and blocks.
+    """
+
+    measures: tuple[str, ...] = MEASURES
+    k: int = 3
+    kernel_block: int = 1_000
+    power: int = 2
+    projections: int = 256
+    seed: int = 0
+
+    def __post_init__(self):
+        if unknown := [name for name in self.measures if name not in MEASURES]:
+            raise ConfigError(f"there is no measure {unknown[0]!r}; there are: {', '.join(MEASURES)}")
+        if not self.measures:
+            raise ConfigError(f"measures is empty; there are: {', '.join(MEASURES)}")
+
+
+@dataclass(frozen=True)
+class References:
+    """What samples are compared with.
+
+    Attributes:
+      name: for example "CIFAR-10 train".
+      images: as the extractor takes them, or None if there are statistics alone.
+      statistics: moments for the Fréchet distance, such as a published file's; None: those of `images`.
+      statistics_name: for example the file's name.
+    """
+
+    name: str
+    images: np.ndarray | None = None
+    statistics: FeatureStatistics | None = None
+    statistics_name: str = ""
+
+    def __post_init__(self):
+        if self.images is None and self.statistics is None:
+            raise ConfigError(f"references {self.name!r} have neither images nor statistics")
+
+
+@dataclass(frozen=True)
+class SampleScores:
+    """Scores of one set of samples.
+
+    Attributes:
+      extractor, extractor_hash: of the features.
+      samples, references, held_out: numbers of each; references and held_out are 0 where there are none.
+      reference_name: what the references are.
+      statistics: what the Fréchet distance is to: name, count (None if unknown) and hash of the moments.
+      settings: `Scoring`'s.
+      scores: by name. Those that begin with "held_out_" are held-out data's in place of the samples': what a perfect
+        model would read, as far as their number is that of the samples.
+    """
+
+    extractor: str
+    extractor_hash: str
+    samples: int
+    references: int
+    held_out: int
+    reference_name: str
+    statistics: dict[str, Any] | None
+    settings: dict[str, Any]
+    scores: dict[str, Score]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object; a score is {"value", "standard_error"}."""
+        return vars(self) | {"scores": {name: score._asdict() for name, score in self.scores.items()}}
+
+    def __str__(self) -> str:
+        title = (f"{self.samples:,} samples against {self.reference_name} ({self.references:,}); "
+                 f"features: {self.extractor} [{self.extractor_hash}]")
+        width = max(len(name) for name in self.scores)
+        return "\n".join([title, *(f"  {name:<{width}}  {score}" for name, score in self.scores.items())])
+
+
+def score_samples(samples: np.ndarray, references: References, extractor: Extractor, held_out: np.ndarray | None = None,
+                  scoring: Scoring = Scoring()) -> SampleScores:
+    """Scores samples against references.
+
+    The Fréchet distance is named "fid" if the features are `InceptionFeatures`, "frechet_distance" otherwise; the
+    kernel distance "kid" or "kernel_distance".
+
+    Args:
+      samples: as the extractor takes them, for example images uint8 [N, I, J, C].
+      references: the training set, or its statistics; these suffice if "frechet" is all that is measured.
+      extractor: of the features that all measures compare.
+      held_out: data that the model has not seen; needed for the ratio of distances to the nearest training example,
+        and scored as the samples are, for comparison.
+      scoring: what is measured, and how.
+
+    Raises:
+      ConfigError: references without images for a measure that needs them, too few of either, different widths.
+    """
+    x_ND = extractor(samples)
+    y_MD = None if references.images is None else extractor(references.images)
+    h_HD = None if held_out is None else extractor(held_out)
+    if y_MD is None and (needing := [name for name in scoring.measures if name != "frechet"]):
+        raise ConfigError(f"{needing[0]} needs references' images, and {references.name!r} are statistics alone")
+    theirs = None
+    if "frechet" in scoring.measures:
+        theirs = references.statistics or FeatureStatistics.of(y_MD, "references")
+        check_widths(x_ND.shape[1], len(theirs.mean))
+    inception = isinstance(extractor, InceptionFeatures)
+    scores = _distances(x_ND, y_MD, references.statistics, inception, scoring)
+    if h_HD is not None:
+        floor = _distances(h_HD, y_MD, references.statistics, inception, scoring)
+        scores |= {f"held_out_{name}": score for name, score in floor.items()}
+    if "neighbours" in scoring.measures:
+        scores |= _neighbours(x_ND, y_MD, h_HD)
+    statistics = theirs and {
+        "name": references.statistics_name if references.statistics else references.name,
+        "count": theirs.count, "hash": theirs.hash}
+    return SampleScores(
+        extractor=extractor.name, extractor_hash=extractor.hash, samples=len(x_ND),
+        references=0 if y_MD is None else len(y_MD), held_out=0 if h_HD is None else len(h_HD),
+        reference_name=references.name, statistics=statistics,
+        settings=vars(scoring) | {"measures": list(scoring.measures)}, scores=scores)
+
+
+def _distances(x_ND, y_MD, statistics: FeatureStatistics | None, inception: bool, scoring: Scoring) -> dict[str, Score]:
+    scores = {}
+    if "frechet" in scoring.measures:
+        scores["fid" if inception else "frechet_distance"] = frechet_score(x_ND, statistics or y_MD)
+    if "kernel" in scoring.measures:
+        kernel = kernel_distance(x_ND, y_MD, scoring.kernel_block, scoring.seed)
+        scores["kid" if inception else "kernel_distance"] = kernel
+    if "sliced_wasserstein" in scoring.measures:
+        scores["sliced_wasserstein"] = sliced_wasserstein(x_ND, y_MD, scoring.power, scoring.projections, scoring.seed)
+    if "manifold" in scoring.measures:
+        scores |= manifold(x_ND, y_MD, scoring.k)._asdict()
+    return scores
+
+
+def _neighbours(x_ND, y_MD, h_HD) -> dict[str, Score]:
+    distance_N = nearest(x_ND, y_MD).distance
+    error = float(distance_N.std(ddof=1) / np.sqrt(len(distance_N)))
+    scores = {"neighbour_distance": Score(float(distance_N.mean()), error)}
+    if h_HD is not None:
+        compared = compare_distances(distance_N, nearest(h_HD, y_MD).distance)
+        scores |= {f"neighbour_{name}": score for name, score in compared._asdict().items()}
+    return scores
