@@ -20,8 +20,8 @@ _INIT = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 def sinusoidal(noise_level_B, width: int):
     """Returns sines, then cosines, of the noise level at width / 2 frequencies, float32 [B, width].
 
-    Frequencies fall geometrically from 1 to 1 / 10,000 (Vaswani et al. 2017, arXiv 1706.03762, section 3.5, in the form of
-    Ho et al. 2020: halves in place of pairs).
+    Frequencies fall geometrically from 1 to 1 / 10,000 (Vaswani et al. 2017, arXiv 1706.03762, section 3.5, in the form
+    of Ho et al. 2020: halves in place of pairs).
     """
     half = width // 2
     frequencies = np.exp(-math.log(_MAX_PERIOD) * np.arange(half) / max(half - 1, 1)).astype(np.float32)
@@ -40,7 +40,7 @@ def fourier(x_BD, width: int, scale: float):
 
 
 class NoiseEmbedding(nn.Module):
-    """Noise level and class as one vector, 4 width long: two linear layers of sines and cosines, plus a class's own row.
+    """Noise level and class as one vector of 4 width: two linear layers on sines and cosines, plus a row of the class.
 
     "positional" gives the first layer `width` sines and cosines at fixed periods (Ho et al. 2020, arXiv 2006.11239,
     appendix B), "fourier" 2 width of them at frequencies drawn once from N(0, fourier_scale^2) (Song et al. 2020, arXiv
@@ -76,9 +76,9 @@ class NoiseEmbedding(nn.Module):
 
 
 def label_embedding(module: nn.Module, width: int, noise_level_B, label_B):
-    """Returns the rows [B, width] of the parameter "label_embedding", num_classes + 1 rows, that this creates in a module.
+    """Returns rows [B, width] of the parameter "label_embedding" [num_classes + 1, width], which this gives the module.
 
-    The last row is no class; None stands for it in every example.
+    The last row is no class; label None stands for it in every example.
     """
     init = nn.initializers.normal(1.0)
     table = module.param("label_embedding", init, (module.num_classes + 1, width), jnp.float32)
