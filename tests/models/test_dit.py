@@ -114,7 +114,7 @@ def test_scan_with_remat_gives_the_same_outputs_and_gradients():
     assert jax.tree.map(np.shape, stack(params)) == jax.tree.map(np.shape, random_params(scanned))
     programs = [str(jax.make_jaxpr(forward(m))(p, IMAGES, LEVELS, LABELS))
                 for m, p in ((TINY, params), (scanned, stack(params)))]
-    assert [("scan[" in program, "checkpoint" in program) for program in programs] == [(False, False), (True, True)]
+    assert [("scan[" in program, "remat" in program) for program in programs] == [(False, False), (True, True)]
     value, expected = gradients(TINY, params)
     other_value, other = gradients(scanned, stack(params))
     np.testing.assert_allclose(value, other_value, rtol=1e-5)
