@@ -3,12 +3,15 @@
 SDEdit (Meng et al. 2021, arXiv 2108.01073).
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
 from genlab.configuration import ConfigError
 from genlab.diffusion.denoiser import Denoiser
 from genlab.diffusion.paths import VP, Path
+from genlab.diffusion.samplers import AdaptiveOde, Sampler, Samples
 
 
 def edit_time(path: Path, strength: float) -> float:
@@ -32,11 +35,14 @@ def edit_time(path: Path, strength: float) -> float:
         if log_snr > first:
             raise ConfigError(f"strength={strength} is no more noise than the path starts with; the least it can undo "
                               f"is {float(VP().time_at(first)):.2g}")
-        return min(float(path.time_at(log_snr)), path.end)
+        t = min(float(path.time_at(log_snr)), path.end)
+    # A discrete schedule's times are i / N: the next one up.
+    return math.ceil(t * path.max_steps - 1e-3) / path.max_steps if path.max_steps else t
 
 
-def edit(sampler, path: Path, denoiser: Denoiser, image, strength: float, key, **options):
-    """Returns samples near `image`, as `sampler.sample` does: the more `strength`, the less is kept of it.
+def edit(sampler: Sampler | AdaptiveOde, path: Path, denoiser: Denoiser, image, strength: float, key,
+         **options) -> Samples:
+    """Returns samples near `image`: the more `strength`, the less is kept of it. To be jitted by the caller.
 
     Args:
       sampler: any; all its steps are spent from `edit_time` down.

@@ -5,7 +5,6 @@ each gets right on Gaussian data, where everything is known in closed form, is i
 """
 
 import abc
-import dataclasses
 from dataclasses import dataclass
 
 import jax
@@ -16,6 +15,7 @@ from genlab.diffusion.denoiser import Denoiser, from_data
 from genlab.diffusion.guidance import add_score, vjp_of_data
 from genlab.diffusion.operators import Operator
 from genlab.diffusion.paths import Path, expand
+from genlab.diffusion.samplers import AdaptiveOde, Sampler, Samples
 
 
 class Method(abc.ABC):
@@ -44,7 +44,7 @@ class Replacement(Method):
         """See `Method`."""
         def constraint(x, t, key):
             noise = operator.apply(jax.random.normal(key, x.shape, x.dtype))
-            return operator.project(x, path.perturb(y, noise, t))
+            return operator.project(x, jnp.where(_is_data(path, t), y, path.perturb(y, noise, t)))
 
         return denoiser, constraint
 
@@ -162,24 +162,32 @@ class PosteriorSampling(Method):
 
     def condition(self, path, denoiser, operator, y, noise_std=0.0):
         """See `Method`."""
-        def constraint(x, t, key):
+        def moved(x, t):
             denoised, pull_back = vjp_of_data(denoiser, x, t)
             residual = y - operator.apply(denoised.data)
             norm = jnp.sqrt(_dot(residual, residual))
-            direction = pull_back(operator.adjoint(residual / jnp.maximum(norm, 1e-12)))
-            return x + self.step * direction
+            return x + self.step * pull_back(operator.adjoint(residual / jnp.maximum(norm, 1e-12)))
+
+        def constraint(x, t, key):
+            return jax.lax.cond(_is_data(path, t), lambda x, t: x, moved, x, t)
 
         return denoiser, constraint
 
 
-def solve_inverse(sampler, path: Path, denoiser: Denoiser, operator: Operator, y, key, shape: tuple[int, ...],
-                  method: Method = PseudoInverse(), noise_std: float = 0.0, **options):
-    """Returns samples of x_0 given y, as `sampler.sample` does.
+def _is_data(path: Path, t):
+    """Whether x is the expected data already: samplers then impose a constraint at a time before the path's start."""
+    return t < 0.5 * path.start
+
+
+def solve_inverse(sampler: Sampler | AdaptiveOde, path: Path, denoiser: Denoiser, operator: Operator, y, key,
+                  shape: tuple[int, ...], method: Method = PseudoInverse(), noise_std: float = 0.0,
+                  **options) -> Samples:
+    """Returns samples of x_0 given y; to be jitted by the caller.
 
     Without noise the samples end by being projected, so that A x = y to rounding.
 
     Args:
-      sampler: any.
+      sampler: any; the adaptive ODE takes no method that works by a constraint.
       path: of the denoiser.
       denoiser: of x_0 without y.
       operator: A.
@@ -188,7 +196,7 @@ def solve_inverse(sampler, path: Path, denoiser: Denoiser, operator: Operator, y
       shape: of the samples, [B, ...].
       method: see this module.
       noise_std: of the noise in y, in the units of y.
-      **options: of `sampler.sample`.
+      **options: of `sampler.sample`, such as `intermediates`.
 
     Raises:
       ConfigError: A does not apply to such images, y has another shape, or the method takes no noise.
@@ -206,11 +214,8 @@ def solve_inverse(sampler, path: Path, denoiser: Denoiser, operator: Operator, y
     samples = sampler.sample(path, conditioned, key, shape, constraint=constraint, **options)
     if noise_std:
         return samples
-    return _with_x(samples, operator.project(samples.x, y))
-
-
-def _with_x(samples, x):
-    return dataclasses.replace(samples, x=x) if dataclasses.is_dataclass(samples) else samples._replace(x=x)
+    x, film = operator.project(samples.x, y), samples.trajectory
+    return samples._replace(x=x, trajectory=film if film is None else film.at[-1].set(x))
 
 
 def _dot(a, b):

@@ -106,13 +106,16 @@ class Inpainting(_Tight):
 
     def apply(self, x):
         """See `Operator`."""
-        self.check(x.shape[1:])
-        mask = self.mask if self.mask.ndim == x.ndim - 1 else self.mask[..., None]
-        return jnp.where(mask, x, 0)
+        return self.project(jnp.zeros_like(x), x)
 
     def adjoint(self, y):
         """See `Operator`."""
         return self.apply(y)
+
+    def project(self, x, y):
+        """See `Operator`; to the bit."""
+        self.check(x.shape[1:])
+        return jnp.where(self.mask if self.mask.ndim == x.ndim - 1 else self.mask[..., None], y, x)
 
 
 @dataclass(frozen=True)
