@@ -47,6 +47,8 @@ def classifier_free_batched(denoiser_of: Callable[[jax.Array], Denoiser], label,
                             scale: Scale) -> Denoiser:
     """Returns `classifier_free` of one network, called once on a batch of 2 B.
 
+    On 2 busy CPU cores it is 1.0 to 1.2 times as fast as two calls (an MLP and a convolutional network, B 4 to 256).
+
     Args:
       denoiser_of: labels int32 -> their denoiser; the label `num_classes` is "no class".
       label: int32 [B], the classes asked for.

@@ -69,7 +69,8 @@ def test_denoisers_given_a_measurement_are_those_of_the_conditional_gaussian(pat
     y = np.array([0.7, -1.1])
     white = 0.7**2 * np.eye(3)
     cases = [(TweedieCovariance(iterations=2), COVARIANCE, 0.0), (PseudoInverse(data_std=0.7), white, 0.0),
-             (PseudoInverse(data_std=0.7), white, 0.4), (NullSpace(), white, 0.0), (TweedieCovariance(iterations=2), COVARIANCE, 0.4)]
+             (PseudoInverse(data_std=0.7), white, 0.4), (NullSpace(), white, 0.0),
+             (TweedieCovariance(iterations=2), COVARIANCE, 0.4)]
 
     @jax.jit
     def run(x, t):
