@@ -9,7 +9,14 @@ from genlab.evaluation.extractors import (
     PointFeatures,
 )
 from genlab.evaluation.frechet import FeatureStatistics, frechet_distance, frechet_score
-from genlab.evaluation.manifold import Manifold, Memorisation, Neighbours, manifold, memorisation, nearest
+from genlab.evaluation.manifold import (
+    Memorisation,
+    Neighbours,
+    PrecisionRecall,
+    memorisation,
+    nearest,
+    precision_recall,
+)
 from genlab.evaluation.report import MEASURES, References, SampleScores, Scoring, score_samples
 from genlab.evaluation.score import Score, read_accuracy
 
@@ -18,12 +25,12 @@ __all__ = [
     "Extractor",
     "FeatureStatistics",
     "InceptionFeatures",
-    "Manifold",
     "Memorisation",
     "Neighbours",
     "NetworkFeatures",
     "PixelFeatures",
     "PointFeatures",
+    "PrecisionRecall",
     "References",
     "SampleScores",
     "Score",
@@ -31,9 +38,9 @@ __all__ = [
     "frechet_distance",
     "frechet_score",
     "kernel_distance",
-    "manifold",
     "memorisation",
     "nearest",
+    "precision_recall",
     "read_accuracy",
     "score_samples",
     "sliced_wasserstein",

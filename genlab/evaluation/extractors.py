@@ -160,8 +160,8 @@ class InceptionFeatures:
 
     @functools.cached_property
     def _variables(self):
-        shapes = inception.weight_shapes(inception.InceptionV3(), (inception.IMAGE_SIZE, inception.IMAGE_SIZE, 3))
-        return inception.to_variables(inception.load_weights(self.path), shapes, self.path)
+        weights = inception.load_weights(self.path)
+        return inception.to_variables(weights, inception.network_shapes(), self.path)
 
     @functools.cached_property
     def _compiled(self):

@@ -122,23 +122,24 @@ def frechet_distance(samples: FeatureStatistics, references: FeatureStatistics) 
     return _distance(samples, references, product_D)
 
 
-def frechet_score(samples_ND: np.ndarray, references: np.ndarray | FeatureStatistics) -> Score:
-    """`frechet_distance` of features [N, D] to references, [M, D] or their statistics.
+def frechet_score(samples_ND: np.ndarray, references: FeatureStatistics,
+                  references_MD: np.ndarray | None = None) -> Score:
+    """`frechet_distance` of features [N, D] to references.
 
     The standard error is that of the delta method: the distance's derivatives with respect to the moments are
     2 (m1 - m2) and I - T, where T = S1^(-1/2) (S1^(1/2) S2 S1^(1/2))^(1/2) S1^(-1/2) maps one Gaussian to the other
-    (Rippl, Munk and Sturm 2016, arXiv 1507.04090, theorem 2.2 ff.), and so give each example's influence. It covers the
-    draw of the samples, and that of the references unless these are given as statistics. It does not cover the bias.
+    (Rippl, Munk and Sturm 2016, arXiv 1507.04090), and so give each example's influence. It covers the draw of the
+    samples, and that of the references if their features [M, D] are given. It does not cover the bias.
     """
     samples_ND = checked(samples_ND, "samples")
     samples = FeatureStatistics.of(samples_ND, "samples")
-    given = isinstance(references, FeatureStatistics)
-    theirs = references if given else FeatureStatistics.of(references, "references")
-    check_widths(len(samples.mean), len(theirs.mean))
-    compared = _compare(samples, theirs)
-    variance = _influence_variance(samples_ND, samples, samples.mean - theirs.mean, compared.slope)
-    if not given:
-        variance += _influence_variance(references, theirs, theirs.mean - samples.mean, compared.other_slope)
+    check_widths(len(samples.mean), len(references.mean))
+    compared = _compare(samples, references)
+    shift_D = samples.mean - references.mean
+    variance = _influence_variance(samples_ND, samples, shift_D, compared.slope)
+    if references_MD is not None:
+        references_MD = checked(references_MD, "references")
+        variance += _influence_variance(references_MD, references, -shift_D, compared.other_slope)
     return Score(compared.distance, float(np.sqrt(variance)))
 
 

@@ -3,7 +3,9 @@
 Szegedy et al. 2016 (arXiv 1512.00567), in the version of TensorFlow's graph of 2015-12-05, as pytorch-fid ports it.
 """
 
+import functools
 import os
+import types
 import zipfile
 from collections.abc import Mapping
 
@@ -180,6 +182,12 @@ def weight_shapes(module: nn.Module, image_shape: tuple[int, int, int]) -> dict[
         shape = leaf.shape
         shapes[".".join([*modules, name])] = (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else shape
     return shapes
+
+
+@functools.cache
+def network_shapes() -> Mapping[str, tuple[int, ...]]:
+    """`weight_shapes` of the network."""
+    return types.MappingProxyType(weight_shapes(InceptionV3(), (IMAGE_SIZE, IMAGE_SIZE, 3)))
 
 
 def to_variables(weights: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], origin: str) -> dict:

@@ -20,7 +20,7 @@ _ROUNDING = 4e-6
 _CANDIDATES = 4  # by float32, of which float64 finds the nearest
 
 
-class Manifold(NamedTuple):
+class PrecisionRecall(NamedTuple):
     """How two sets cover each other, by balls around examples that reach to their k-th nearest neighbour.
 
     Precision and density speak of the samples' quality, recall and coverage of their diversity. The standard errors are
@@ -54,7 +54,7 @@ class Memorisation(NamedTuple):
     near_copies: Score
 
 
-def manifold(samples_ND: np.ndarray, references_MD: np.ndarray, k: int = 3) -> Manifold:
+def precision_recall(samples_ND: np.ndarray, references_MD: np.ndarray, k: int = 3) -> PrecisionRecall:
     """Improved precision and recall, density and coverage.
 
     Precision is the share of samples inside a reference's ball, recall that of references inside a sample's ball
@@ -84,7 +84,7 @@ def manifold(samples_ND: np.ndarray, references_MD: np.ndarray, k: int = 3) -> M
         covered_M |= np.asarray(covered)
     balls_N = np.concatenate(balls_N)
     density = Score(float(balls_N.mean() / k), float(balls_N.std(ddof=1) / k / np.sqrt(len(balls_N))))
-    return Manifold(proportion(balls_N > 0), proportion(reached_M), density, proportion(covered_M))
+    return PrecisionRecall(proportion(balls_N > 0), proportion(reached_M), density, proportion(covered_M))
 
 
 def nearest(samples_ND: np.ndarray, references_MD: np.ndarray) -> Neighbours:

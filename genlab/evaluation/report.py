@@ -9,10 +9,10 @@ from genlab.configuration import ConfigError
 from genlab.evaluation.distances import kernel_distance, sliced_wasserstein
 from genlab.evaluation.extractors import Extractor, InceptionFeatures
 from genlab.evaluation.frechet import FeatureStatistics, frechet_score
-from genlab.evaluation.manifold import compare_distances, manifold, nearest
+from genlab.evaluation.manifold import compare_distances, nearest, precision_recall
 from genlab.evaluation.score import Score, check_widths
 
-MEASURES = ("frechet", "kernel", "sliced_wasserstein", "manifold", "neighbours")
+MEASURES = ("frechet", "kernel", "sliced_wasserstein", "precision_recall", "neighbours")
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Scoring:
     """What is measured, and how.
 
     Attributes:
-      measures: any of "frechet", "kernel", "sliced_wasserstein", "manifold" (precision, recall, density, coverage) and
+      measures: any of "frechet", "kernel", "sliced_wasserstein", "precision_recall" (with density and coverage) and
         "neighbours" (the nearest training examples).
-      k: the neighbour that a manifold's balls reach to.
+      k: the neighbour that the balls of precision and recall reach to.
       kernel_block: examples in a block of the kernel distance.
       power: p of the sliced Wasserstein distance.
       projections: its directions.
@@ -127,9 +127,10 @@ def score_samples(samples: np.ndarray, references: References, extractor: Extrac
         theirs = references.statistics or FeatureStatistics.of(y_MD, "references")
         check_widths(x_ND.shape[1], len(theirs.mean))
     inception = isinstance(extractor, InceptionFeatures)
-    scores = _distances(x_ND, y_MD, references.statistics, inception, scoring)
+    known = references.statistics is not None  # then the Fréchet distance's error is the samples' alone
+    scores = _distances(x_ND, y_MD, theirs, known, inception, scoring)
     if h_HD is not None:
-        floor = _distances(h_HD, y_MD, references.statistics, inception, scoring)
+        floor = _distances(h_HD, y_MD, theirs, known, inception, scoring)
         scores |= {f"held_out_{name}": score for name, score in floor.items()}
     if "neighbours" in scoring.measures:
         scores |= _neighbours(x_ND, y_MD, h_HD)
@@ -143,17 +144,18 @@ def score_samples(samples: np.ndarray, references: References, extractor: Extrac
         settings=vars(scoring) | {"measures": list(scoring.measures)}, scores=scores)
 
 
-def _distances(x_ND, y_MD, statistics: FeatureStatistics | None, inception: bool, scoring: Scoring) -> dict[str, Score]:
+def _distances(x_ND, y_MD, statistics, known: bool, inception: bool, scoring: Scoring) -> dict[str, Score]:
     scores = {}
     if "frechet" in scoring.measures:
-        scores["fid" if inception else "frechet_distance"] = frechet_score(x_ND, statistics or y_MD)
+        scores["fid" if inception else "frechet_distance"] = frechet_score(
+            x_ND, statistics, None if known else y_MD)
     if "kernel" in scoring.measures:
         kernel = kernel_distance(x_ND, y_MD, scoring.kernel_block, scoring.seed)
         scores["kid" if inception else "kernel_distance"] = kernel
     if "sliced_wasserstein" in scoring.measures:
         scores["sliced_wasserstein"] = sliced_wasserstein(x_ND, y_MD, scoring.power, scoring.projections, scoring.seed)
-    if "manifold" in scoring.measures:
-        scores |= manifold(x_ND, y_MD, scoring.k)._asdict()
+    if "precision_recall" in scoring.measures:
+        scores |= precision_recall(x_ND, y_MD, scoring.k)._asdict()
     return scores
 
 

@@ -1,0 +1,117 @@
+"""The record of a set of samples: what it names, what it measures, and when it may say FID."""
+
+import json
+
+import numpy as np
+import pytest
+
+from genlab.configuration import ConfigError
+from genlab.evaluation import (
+    MEASURES,
+    FeatureStatistics,
+    InceptionFeatures,
+    PixelFeatures,
+    PointFeatures,
+    References,
+    Scoring,
+    frechet_distance,
+    memorisation,
+    read_accuracy,
+    score_samples,
+)
+
+SCORES = {"frechet_distance", "kernel_distance", "sliced_wasserstein", "precision", "recall", "density", "coverage"}
+
+
+def images(seed, count):
+    return np.random.default_rng(seed).integers(0, 256, (count, 4, 4, 1), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def record():
+    return score_samples(images(0, 40), References("noise, train", images(1, 50)), PixelFeatures(), images(2, 30))
+
+
+def test_record_names_all_that_decides_it(record):
+    assert (record.extractor, record.extractor_hash) == ("pixels", PixelFeatures().hash)
+    assert (record.samples, record.references, record.held_out) == (40, 50, 30)
+    moments = FeatureStatistics.of(PixelFeatures()(images(1, 50)))
+    assert record.statistics == {"name": "noise, train", "count": 50, "hash": moments.hash}
+    assert record.settings["projections"] == 256 and record.settings["measures"] == list(MEASURES)
+    assert json.loads(json.dumps(record.to_json()))["scores"]["recall"].keys() == {"value", "standard_error"}
+
+
+def test_scores_are_the_measures(record):
+    neighbours = {f"neighbour_{name}" for name in ("distance", "ratio", "near_copies")}
+    assert record.scores.keys() == SCORES | {f"held_out_{name}" for name in SCORES} | neighbours
+    x, y, held_out = (PixelFeatures()(images(seed, count)) for seed, count in ((0, 40), (1, 50), (2, 30)))
+    moments = FeatureStatistics.of(y)
+    found = record.scores
+    assert found["frechet_distance"].value == pytest.approx(frechet_distance(FeatureStatistics.of(x), moments))
+    floor = frechet_distance(FeatureStatistics.of(held_out), moments)
+    assert found["held_out_frechet_distance"].value == pytest.approx(floor)
+    assert found["neighbour_ratio"] == memorisation(x, y, held_out).ratio
+    assert all(np.isfinite(score).all() for score in found.values())
+
+
+def test_text_never_says_fid(record):
+    text = str(record)
+    assert "40 samples against noise, train (50); features: pixels" in text
+    assert "+-" in text and "fid" not in text.lower() and "kid" not in text.lower()
+
+
+def test_fid_is_of_inception_alone():
+    class Loaded(InceptionFeatures):
+        _variables = None
+
+        def __call__(self, images):
+            return PixelFeatures()(images)
+
+    scoring = Scoring(measures=("frechet", "kernel"))
+    found = score_samples(images(0, 40), References("noise", images(1, 50)), Loaded("weights.npz"), scoring=scoring)
+    assert found.scores.keys() == {"fid", "kid"}
+    assert found.extractor == "InceptionV3 (pytorch-fid)"
+
+
+def test_statistics_from_a_file(record):
+    moments = FeatureStatistics.of(PixelFeatures()(images(1, 50)))
+    public = FeatureStatistics(moments.mean, moments.covariance, None)
+    references = References("noise", statistics=public, statistics_name="noise.npz")
+    found = score_samples(images(0, 40), references, PixelFeatures(), scoring=Scoring(measures=("frechet",)))
+    assert found.statistics == {"name": "noise.npz", "count": None, "hash": moments.hash}
+    (name, score), = found.scores.items()
+    assert name == "frechet_distance" and score.value == record.scores[name].value
+    assert score.standard_error < record.scores[name].standard_error  # the references' draw is not covered
+    with pytest.raises(ConfigError, match="kernel needs references' images, and 'noise' are statistics alone"):
+        score_samples(images(0, 40), references, PixelFeatures())
+
+
+def test_points():
+    x, y = np.random.default_rng(3).normal(size=(2, 60, 2))
+    scoring = Scoring(measures=("sliced_wasserstein",), power=1)
+    found = score_samples(x, References("plane", y), PointFeatures(), scoring=scoring)
+    assert found.statistics is None and found.scores.keys() == {"sliced_wasserstein"}
+
+
+def test_accuracy():
+    probabilities = np.array([[0.9, 0.1, 0], [0.2, 0.3, 0.5], [0.1, 0.8, 0.1], [0.4, 0.3, 0.3]])
+    found = read_accuracy(probabilities, np.array([0, 2, 1, 1]))
+    assert found == pytest.approx((0.75, np.sqrt(0.75 * 0.25 / 4)))
+    with pytest.raises(ConfigError, match=r"probabilities must be \[N, K\] and labels \[N\]"):
+        read_accuracy(probabilities, np.zeros(3, int))
+    with pytest.raises(ConfigError, match="labels go from 0 to 3; the classifier knows 0 to 2"):
+        read_accuracy(probabilities, np.array([0, 2, 1, 3]))
+    with pytest.raises(ConfigError, match="not all finite"):
+        read_accuracy(probabilities * np.nan, np.array([0, 2, 1, 1]))
+
+
+def test_bad_input():
+    with pytest.raises(ConfigError, match="there is no measure 'fid'; there are: frechet, kernel"):
+        Scoring(measures=("fid",))
+    with pytest.raises(ConfigError, match="measures is empty"):
+        Scoring(measures=())
+    with pytest.raises(ConfigError, match="references 'none' have neither images nor statistics"):
+        References("none")
+    with pytest.raises(ConfigError, match="samples have 16 features and references 3"):
+        score_samples(images(0, 40), References("three", statistics=FeatureStatistics(np.zeros(3), np.eye(3), None)),
+                      PixelFeatures(), scoring=Scoring(measures=("frechet",)))
