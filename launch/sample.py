@@ -1,7 +1,15 @@
-"""Samples from a run: text that continues a prompt, or pictures of what it makes of held-out images.
+"""Samples from a run: text that continues a prompt, images out of noise, or what it makes of held-out images.
 
     python -m launch.sample --workdir=runs/gpt --prompt="def main(" --temperature=0.7
     python -m launch.sample --workdir=runs/vit --images=12 --attention
+    python -m launch.sample --workdir=runs/digits --images=100 --guidance=2 --sampler=dpm_solver --steps=20
+    python -m launch.sample --workdir=runs/digits --images=64 --sampler=euler_maruyama --output=way.gif
+    python -m launch.sample --workdir=runs/digits --images=12 --task=inpaint
+
+Of diffusion models a picture of samples (.png), an animation of their way from noise (.gif), or arrays (.npz: "sample",
+"label", "settings"); of points, a figure of their trajectories. --task restores held-out images that lack their middle
+(inpaint), were averaged over 2 x 2 pixels (super_resolution) or lost their colours (colourise), goes from each to the
+next by way of their codes (interpolate), or noises them part of the way and back (edit, as far as --strength).
 
 Of classifiers the class that was read, its probability and, where that is wrong, the right one; with --attention, of
 ViTs, how much each patch was looked at (attention rollout). Of masked autoencoders the image, what was seen of it and
@@ -11,11 +19,15 @@ what was filled in.
 from pathlib import Path
 
 from absl import flags
+from rich.console import Console
+from rich.progress import Progress
 
 from genlab.configuration import ConfigError
 from genlab.trained import load_run
 from genlab.training.program import enable_compilation_cache
 from launch import flags as command
+from launch.samples.diffusion import TASKS
+from launch.samples.samplers import SAMPLERS, named_sampler
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _SEED = flags.DEFINE_integer("seed", 0, "Another seed gives another text, or other images.")
@@ -29,12 +41,22 @@ _TOP_P = flags.DEFINE_float("top_p", 1.0, "Sample among the tokens that hold thi
                             lower_bound=0.0, upper_bound=1.0)
 _SAMPLES = flags.DEFINE_integer("samples", 1, "Continuations of each prompt.", lower_bound=1)
 
-_IMAGES = flags.DEFINE_integer("images", 16, "Held-out images to draw.", lower_bound=1, upper_bound=256)
+_IMAGES = flags.DEFINE_integer("images", 16, "Held-out images to draw, or samples to make.", lower_bound=1)
 _ATTENTION = flags.DEFINE_bool("attention", False, "Draw beside each image where the model looked.")
 _OUTPUT = flags.DEFINE_string("output", None, "The picture to write; by default sample.png in the run's folder.")
 
+_SAMPLER = flags.DEFINE_enum("sampler", "dpm_solver", list(SAMPLERS), "Of a diffusion model.")
+_STEPS = flags.DEFINE_integer("steps", None, "Of the sampler; by default its own number.", lower_bound=1)
+_GUIDANCE = flags.DEFINE_float("guidance", 1.0, "Scale of classifier-free guidance; 1 for none.", lower_bound=0.0)
+_CLASSES = flags.DEFINE_list("classes", [], "Numbers of the classes to make, in turn; all by default.")
+_TASK = flags.DEFINE_enum("task", "generate", TASKS, "What a diffusion model is to do.")
+_STRENGTH = flags.DEFINE_float("strength", 0.5, "Of an edit: 1 keeps nothing of the image.")
+_CHUNK = flags.DEFINE_integer("chunk", 64, "Samples made at a time, as memory allows.", lower_bound=1)
+
 _TEXT_FLAGS = ("prompt", "tokens", "temperature", "top_k", "top_p", "samples")
-_IMAGE_FLAGS = ("images", "attention", "output")
+_IMAGE_FLAGS = ("images", "output")
+_MOST_IMAGES = 256
+_DIFFUSION_FLAGS = ("sampler", "steps", "guidance", "classes", "task", "strength", "chunk")
 
 
 def main() -> int:
@@ -43,10 +65,13 @@ def main() -> int:
     run = load_run(_WORKDIR.value)
     objective, data = run.experiment.objective, run.experiment.data
     if hasattr(objective, "generate") and hasattr(data, "load_tokenizer"):
-        _refuse(_IMAGE_FLAGS, "text")
+        _refuse((*_IMAGE_FLAGS, *_DIFFUSION_FLAGS, "attention"), "text")
         _print_texts(run)
+    elif hasattr(objective, "denoiser"):
+        _refuse((*_TEXT_FLAGS, "attention"), "diffusion")
+        _make_samples(run)
     elif hasattr(data, "image_shape"):
-        _refuse(_TEXT_FLAGS, "images")
+        _refuse((*_TEXT_FLAGS, *_DIFFUSION_FLAGS), "images")
         _write_picture(run)
     else:
         raise ConfigError(f"{_WORKDIR.value} holds a run of {type(objective).__name__} on {type(data).__name__}, "
@@ -66,12 +91,30 @@ def _print_texts(run) -> None:
 def _write_picture(run) -> None:
     from launch.samples.images import draw
 
+    if _IMAGES.value > _MOST_IMAGES:
+        raise ConfigError(f"--images={_IMAGES.value}: a picture of held-out images holds at most {_MOST_IMAGES}")
     path = Path(_OUTPUT.value or run.folder / "sample.png")
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise ConfigError(f"--output={path} must end in .png, .svg or .pdf")
     figure, said = draw(run, _IMAGES.value, _SEED.value, _ATTENTION.value)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=200)
+    print(f"{said}; {path}")
+
+
+def _make_samples(run) -> None:
+    from launch.samples.diffusion import Request, make
+
+    try:
+        classes = tuple(int(name) for name in _CLASSES.value)
+    except ValueError:
+        raise ConfigError(f"--classes={','.join(_CLASSES.value)} must be numbers, as 3,5") from None
+    request = Request(named_sampler(_SAMPLER.value, _STEPS.value), _IMAGES.value, _GUIDANCE.value, classes, _TASK.value,
+                      _STRENGTH.value, _CHUNK.value, _SEED.value)
+    path = Path(_OUTPUT.value or run.folder / "sample.png")
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("sampling", total=_IMAGES.value)
+        said = make(run, request, path, lambda done, count: progress.update(bar, completed=done, total=count))
     print(f"{said}; {path}")
 
 

@@ -1,0 +1,211 @@
+"""What a diffusion run makes: samples, their way from noise, and held-out images restored, edited, interpolated."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genlab.configuration import ConfigError
+from genlab.diffusion.editing import edit
+from genlab.diffusion.generate import generate
+from genlab.diffusion.inverse import PseudoInverse, solve_inverse
+from genlab.diffusion.likelihood import interpolate
+from genlab.diffusion.operators import Colourisation, Inpainting, Operator, SuperResolution
+from genlab.diffusion.samplers import Samples
+from genlab.figures.montage import save_animation, save_montage
+from genlab.figures.trajectories import trajectories
+from genlab.objectives.diffusion import ImageDiffusion, ScoreMatching
+from genlab.trained import Trained, load_splits
+from genlab.training.randomness import stream_key
+from launch.samples.images import held_out_images
+
+TASKS = ("generate", "inpaint", "super_resolution", "colourise", "interpolate", "edit")
+FORMATS = (".png", ".gif", ".npz")
+_FRAMES = 40  # of an animation
+_CLOUD = 2_000  # points of a figure of trajectories
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a run.
+
+    Attributes:
+      sampler: see launch/samples/samplers.py.
+      count: of samples, or of held-out images of a task.
+      guidance: scale, 1 for none.
+      classes: asked for, in turn; all of them by default.
+      task: one of TASKS.
+      strength: of an edit.
+      chunk: samples at a time.
+      seed: of the noise.
+    """
+
+    sampler: Any
+    count: int = 64
+    guidance: float = 1.0
+    classes: tuple[int, ...] = ()
+    task: str = "generate"
+    strength: float = 0.5
+    chunk: int = 64
+    seed: int = 0
+
+    def check(self, run: Trained, path: Path) -> None:
+        """Raises ConfigError, in one line, for what cannot be made of this run, or written to this path."""
+        objective = run.experiment.objective
+        objective.check_guidance(self.guidance)
+        classes = objective.model.num_classes
+        if self.classes and not classes:
+            raise ConfigError("classes are asked for, but this run is unconditional")
+        for label in self.classes:
+            if not 0 <= label < classes:
+                raise ConfigError(f"there is no class {label} among {classes}, 0 to {classes - 1}")
+        if path.suffix not in FORMATS:
+            raise ConfigError(f"--output={path} must end in {', '.join(FORMATS)}: a picture, an animation or arrays")
+        images = isinstance(objective, ImageDiffusion)
+        if not images and (self.task != "generate" or path.suffix == ".gif"):
+            raise ConfigError(f"{'animations' if path.suffix == '.gif' else self.task} are of images; this run is of "
+                              "points: leave --task out, and write .png or .npz")
+        if self.task != "generate" and path.suffix == ".gif":
+            raise ConfigError(f"an animation is of samples on their way; {self.task} writes .png or .npz")
+
+    def labels(self, run: Trained) -> np.ndarray | None:
+        """The class of each sample, int32 [count]; None of an unconditional run."""
+        classes = run.experiment.objective.model.num_classes
+        if not classes:
+            return None
+        return np.resize(np.asarray(self.classes or range(classes), np.int32), self.count)
+
+
+def make(run: Trained, request: Request, path: Path, on_progress: Callable[[int, int], None] | None = None) -> str:
+    """Writes what is asked for, and returns a line about it."""
+    request.check(run, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if request.task != "generate":
+        return _restored(run, request, path)
+    points = not isinstance(run.experiment.objective, ImageDiffusion)
+    frames = min(_FRAMES, getattr(request.sampler, "steps", _FRAMES)) if path.suffix == ".gif" or points else 0
+    samples = draw(run, request, frames, on_progress)
+    said = f"{request.count} samples{_cost(request)}"
+    if path.suffix == ".npz":
+        write_arrays(path, run, request, samples)
+    elif points:
+        held_out = load_splits(run.experiment.data).held_out.gather(np.arange(_CLOUD))["point"]
+        trajectories(samples.trajectory[:, :_CLOUD], samples.times, held_out).savefig(path, dpi=200)
+    elif path.suffix == ".gif":
+        save_animation(decoded(run, samples.trajectory), _columns(request, run), path)
+    else:
+        save_montage(decoded(run, samples.x), _columns(request, run), path)
+    return said
+
+
+def draw(run: Trained, request: Request, intermediates: int = 0,
+         on_progress: Callable[[int, int], None] | None = None) -> Samples:
+    """Samples [count, ...] in the units of the network."""
+    objective: ScoreMatching = run.experiment.objective
+
+    def denoiser_of(variables, label):
+        return objective.denoiser(variables, label, request.guidance)
+
+    return generate(
+        request.sampler, objective.path, denoiser_of, run.variables, stream_key(request.seed, "sample"), request.count,
+        objective.example_shape(),
+        chunk=min(request.chunk, request.count), label=request.labels(run), intermediates=intermediates,
+        on_progress=on_progress)
+
+
+def decoded(run: Trained, x: np.ndarray) -> np.ndarray:
+    """Samples as data: uint8 images, or points."""
+    return np.asarray(run.experiment.objective.decode(x))
+
+
+def write_arrays(path: Path, run: Trained, request: Request, samples: Samples) -> None:
+    """Writes "sample" (uint8 images, or points), "label" where there is one, and as JSON "settings", what made them."""
+    labels = request.labels(run)
+    settings = {"run": run.experiment.name, "step": run.step, "sampler": repr(request.sampler),
+                "guidance": request.guidance, "seed": request.seed, "chunk": request.chunk}
+    arrays = {"sample": decoded(run, samples.x), "settings": np.array(json.dumps(settings))}
+    np.savez_compressed(path, **arrays | ({} if labels is None else {"label": labels}))
+
+
+def operator_of(task: str, shape: tuple[int, int, int]) -> Operator:
+    """What is measured of an image: all but its middle, averages of 2 x 2 pixels, or the mean of its colours."""
+    I, J, C = shape
+    if task == "inpaint":
+        mask = np.ones((I, J), bool)
+        mask[I // 4:I - I // 4, J // 4:J - J // 4] = False
+        return Inpainting(mask)
+    if task == "super_resolution":
+        return SuperResolution(2)
+    if C != 3:
+        raise ConfigError(f"images of {C} channel{'s' * (C > 1)} have no colours to find; colourise needs 3")
+    return Colourisation()
+
+
+def _restored(run: Trained, request: Request, path: Path) -> str:
+    """Rows of held-out images, of what is kept of them, and of what is made of that."""
+    objective: ImageDiffusion = run.experiment.objective
+    examples = held_out_images(run, request.count, 0)
+    x = objective.pixels.normalize(examples["image"])
+    label = jnp.asarray(examples["label"], jnp.int32) if objective.model.num_classes else None
+    key = stream_key(request.seed, "sample")
+    rows = {"image": x, **_TASKS.get(request.task, _measured)(run, request, x, label, key)}
+    pictures = {name: decoded(run, row) for name, row in rows.items()}
+    if path.suffix == ".npz":
+        np.savez_compressed(path, **pictures)
+    else:
+        save_montage(np.concatenate(list(pictures.values())), len(x), path)
+    return f"{len(x)} held-out images, rows: {', '.join(rows)}{_cost(request)}"
+
+
+def _measured(run, request, x, label, key) -> dict[str, jax.Array]:
+    objective = run.experiment.objective
+    operator = operator_of(request.task, x.shape[1:])
+    y = operator.apply(x)
+
+    def solve(variables):
+        denoiser = objective.denoiser(variables, label, request.guidance)
+        return solve_inverse(request.sampler, objective.path, denoiser, operator, y, key, x.shape,
+                             PseudoInverse(data_std=objective.prediction.data_std)).x
+
+    return {"measured": operator.pseudo_inverse(y), "restored": jax.jit(solve)(run.variables)}
+
+
+def _edited(run, request, x, label, key) -> dict[str, jax.Array]:
+    objective = run.experiment.objective
+
+    def change(variables):
+        denoiser = objective.denoiser(variables, label, request.guidance)
+        return edit(request.sampler, objective.path, denoiser, x, request.strength, key).x
+
+    return {f"edited by {request.strength:g}": jax.jit(change)(run.variables)}
+
+
+def _interpolated(run, request, x, label, key) -> dict[str, jax.Array]:
+    """Between each image and the next, by their codes; classes are left out, for the two may differ."""
+    objective = run.experiment.objective
+    fractions = np.linspace(0, 1, 7)
+
+    def between(variables):
+        return interpolate(objective.path, objective.denoiser(variables), x, jnp.roll(x, -1, axis=0), fractions)
+
+    found = jax.jit(between)(run.variables)
+    return {f"{fraction:.0%}": row for fraction, row in zip(fractions, found, strict=True)}
+
+
+_TASKS = {"edit": _edited, "interpolate": _interpolated}
+
+
+def _columns(request: Request, run: Trained) -> int:
+    """A column a class, or about a square."""
+    classes: Sequence[int] = request.classes or range(run.experiment.objective.model.num_classes)
+    return min(request.count, len(classes) if len(classes) > 1 else int(np.ceil(request.count**0.5)))
+
+
+def _cost(request: Request) -> str:
+    evaluations = request.sampler.evaluations
+    return "" if evaluations is None else f", {evaluations} evaluations each"
