@@ -1,0 +1,70 @@
+"""Many samples, a chunk at a time: one compiled program, called from the host until there are enough."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genlab.configuration import ConfigError
+from genlab.diffusion.denoiser import Denoiser
+from genlab.diffusion.paths import Path
+from genlab.diffusion.samplers import AdaptiveOde, Sampler, Samples
+
+
+def generate(
+    sampler: Sampler | AdaptiveOde,
+    path: Path,
+    denoiser_of: Callable[[Any, jax.Array | None], Denoiser],
+    variables: Any,
+    key: jax.Array,
+    count: int,
+    shape: tuple[int, ...],
+    *,
+    chunk: int = 64,
+    label: np.ndarray | None = None,
+    intermediates: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Samples:
+    """Returns `count` samples as NumPy arrays: of one key and chunk size, the first ones of a larger count.
+
+    Args:
+      sampler, path: see `Sampler.sample`.
+      denoiser_of: (variables, labels [chunk] or None) -> Denoiser, traced once.
+      variables: of the model, any pytree: an argument of the compiled program, which would otherwise hold a copy.
+      key: of all noise; chunk i draws from fold_in(key, i).
+      count: how many samples.
+      shape: of one sample.
+      chunk: how many at a time, as memory allows; the last chunk is filled up and cut.
+      label: int [count], the class of each sample; None for none.
+      intermediates: see `Sampler.sample`; the trajectory is [intermediates, count, *shape].
+      on_progress: called with (samples done, count) after each chunk.
+
+    Raises:
+      ConfigError: no samples, an empty chunk, or labels of another number; or what `Sampler.sample` raises.
+    """
+    if count < 1 or chunk < 1:
+        raise ConfigError(f"count={count} and chunk={chunk} must be at least 1")
+    if label is not None and np.shape(label) != (count,):
+        raise ConfigError(f"{count} samples need so many labels, not labels of shape {np.shape(label)}")
+    chunks = math.ceil(count / chunk)
+    if label is not None:
+        # The last chunk is filled up with the last label.
+        label = np.pad(np.asarray(label, np.int32), (0, chunks * chunk - count), mode="edge")
+
+    @jax.jit
+    def draw(variables, key, label_B) -> Samples:
+        return sampler.sample(path, denoiser_of(variables, label_B), key, (chunk, *shape), intermediates=intermediates)
+
+    drawn = []
+    for i in range(chunks):
+        label_B = None if label is None else jnp.asarray(label[i * chunk:(i + 1) * chunk])
+        drawn.append(jax.device_get(draw(variables, jax.random.fold_in(key, i), label_B)))
+        if on_progress is not None:
+            on_progress(min((i + 1) * chunk, count), count)
+    x = np.concatenate([samples.x for samples in drawn])[:count]
+    if not intermediates:
+        return Samples(x)
+    return Samples(x, np.concatenate([samples.trajectory for samples in drawn], axis=1)[:, :count], drawn[0].times)

@@ -1,0 +1,78 @@
+"""Generation in chunks: every sample there, with its own label, by one compiled program."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genlab.configuration import ConfigError
+from genlab.diffusion.denoiser import from_data
+from genlab.diffusion.generate import generate
+from genlab.diffusion.paths import VP
+from genlab.diffusion.samplers import Ddim, EulerMaruyama, Sampler
+
+PATH = VP()
+
+
+def centres(traced=None):
+    """(variables, labels) -> a denoiser that expects variables[label] whatever x is; counts its tracings."""
+    def denoiser_of(variables, label_B):
+        if traced is not None:
+            traced.append(None if label_B is None else label_B.shape)
+
+        def denoise(x, t):
+            label = jnp.zeros(len(x), int) if label_B is None else label_B
+            return from_data(PATH, x, t, jnp.broadcast_to(variables[label][:, None], x.shape))
+
+        return denoise
+
+    return denoiser_of
+
+
+def draw(count, key=0, sampler=None, denoiser_of=None, **options):
+    return generate(sampler or Sampler(Ddim(), 4), PATH, denoiser_of or centres(), jnp.arange(10.0),
+                    jax.random.key(key), count, (3,), **options)
+
+
+def test_labels_line_up_and_one_program_serves_every_chunk():
+    traced, told, label = [], [], np.array([7, 1, 4, 1, 0, 9, 3])
+    samples = draw(7, denoiser_of=centres(traced), label=label, chunk=3, intermediates=2,
+                   on_progress=lambda *done: told.append(done))
+    assert isinstance(samples.x, np.ndarray)
+    np.testing.assert_allclose(samples.x, np.repeat(label[:, None], 3, axis=1), atol=1e-5)
+    assert samples.trajectory.shape == (2, 7, 3) and samples.times.shape == (2,)
+    np.testing.assert_array_equal(samples.trajectory[-1], samples.x)
+    assert traced == [(3,)] and told == [(3, 7), (6, 7), (7, 7)]
+
+
+def test_chunks_draw_their_own_noise_and_repeat_with_their_key():
+    sampler = Sampler(EulerMaruyama(), 4, denoise=False)  # Ends in fresh noise.
+    once, again, other = (draw(6, key, sampler, chunk=4).x for key in (0, 0, 1))
+    np.testing.assert_array_equal(once, again)
+    assert len(np.unique(once)) == once.size, "two chunks shared their noise"
+    assert not np.isin(once, other).any()
+    # Of (key, chunk) alone, so a longer run begins with the same samples.
+    np.testing.assert_array_equal(draw(8, 0, sampler, chunk=4).x[:6], once)
+    assert draw(1, 0, sampler, chunk=4).x.shape == (1, 3)
+
+
+def test_variables_are_no_constants_of_the_program():
+    lowered = []
+
+    def denoiser_of(variables, label_B):
+        lowered.append(isinstance(variables, jax.core.Tracer))
+        return centres()(variables, label_B)
+
+    draw(2, denoiser_of=denoiser_of, chunk=2)
+    assert lowered == [True]
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"count": 0}, "count=0 and chunk=64 must be at least 1"),
+    ({"count": 2, "chunk": 0}, "chunk=0"),
+    ({"count": 3, "label": np.zeros(2, int)}, r"3 samples need so many labels, not labels of shape \(2,\)"),
+    ({"count": 2, "intermediates": 9}, "4 steps have no 9 images on the way"),
+])
+def test_bad_requests_are_one_line(options, message):
+    with pytest.raises(ConfigError, match=message):
+        draw(**options)
