@@ -140,7 +140,6 @@ def test_posterior_sampling_follows_the_measurement_and_moves_the_rest_with_it(c
 
 IMAGE = (4, 4, 3)
 OPERATORS = {
-    "inpainting": Inpainting(np.eye(4, dtype=bool)),
     "colourisation": Colourisation(),
     "super-resolution": SuperResolution(2),
     "blur": Blur([[0.5, 0.5]]),
