@@ -16,6 +16,7 @@ from genlab.configuration import ConfigError, from_json
 from genlab.data.batches import sequential_batches
 from genlab.data.sources import Splits
 from genlab.objectives.metric import Estimate
+from genlab.objectives.probes import Collect
 from genlab.training.checkpoints import Checkpoints
 from genlab.training.evaluation import collect_outputs, evaluate
 from genlab.training.plans import choose_plan
@@ -54,6 +55,12 @@ class Trained:
         found = evaluate(self.program, self.variables, batches)
         size = t.batch_size // t.micro_batches
         return found | run_evaluations(evaluations, self.program, self.variables, splits, size)
+
+    def collect(self, split: str, read: Reading, examples: int = 0) -> dict[str, Any]:
+        """What is read of so many examples (0: all) of "train" or "held_out", and their "label", as arrays."""
+        t = self.experiment.training
+        splits = load_splits(self.experiment.data)
+        return collector(self.program, self.variables, splits, t.batch_size // t.micro_batches)(split, read, examples)
 
     def untrained(self) -> "Trained":
         """The same run with fresh parameters, not those of a run it began with: the baseline of a probe."""
@@ -123,6 +130,15 @@ def run_evaluations(evaluations: Sequence[Any], program: Program, variables: PyT
     Raises:
       ConfigError: an evaluation reads an output that the objective does not give.
     """
+    collect = collector(program, variables, splits, batch_size)
+    found: dict[str, Estimate] = {}
+    for evaluation in evaluations:
+        found |= evaluation.run(collect)
+    return found
+
+
+def collector(program: Program, variables: PyTree, splits: Splits, batch_size: int) -> Collect:
+    """The function `collect(split, read, examples)` of evaluations (genlab/objectives/probes.py); it remembers."""
     @functools.cache
     def collect(split: str, read: Reading, examples: int = 0) -> dict[str, Any]:
         source = splits.train if split == "train" else splits.held_out
@@ -130,10 +146,7 @@ def run_evaluations(evaluations: Sequence[Any], program: Program, variables: PyT
                                      process_index=jax.process_index(), process_count=jax.process_count())
         return collect_outputs(program, variables, batches, read)
 
-    found: dict[str, Estimate] = {}
-    for evaluation in evaluations:
-        found |= evaluation.run(collect)
-    return found
+    return collect
 
 
 def saved_data_hash(folder: Path) -> str | None:

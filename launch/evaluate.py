@@ -3,10 +3,17 @@
     python -m launch.evaluate --workdir=runs/gpt
     python -m launch.evaluate --workdir=runs/vit --evaluation=few_shot,knn,calibration
     python -m launch.evaluate --workdir=runs/vit --evaluation=few_shot --untrained
+    python -m launch.evaluate --workdir=runs/digits --evaluation=likelihood,samples --guidance=2 --features=runs/resnet
+    python -m launch.evaluate --workdir=runs/moons --evaluation=points
 
 Evaluations: few_shot (a linear probe on 5, 10 and 25 labels a class), knn (a vote of nearest neighbours), both on
 frozen features; calibration (expected calibration error and Brier score). --untrained asks fresh parameters instead of
 the trained ones: the baseline of a probe.
+
+Of diffusion models: likelihood (exact bits per dimension, by the probability-flow ODE), samples (Fréchet, kernel and
+sliced Wasserstein distance, precision and recall, nearest training neighbours, in the features that --features names:
+pixels, a classifier's run or an .npz of Inception's weights; with a classifier of the classes, how many samples it
+reads as asked), points (of points of the plane). --sampler, --steps and --guidance are those of launch.sample.
 """
 
 import dataclasses
@@ -15,18 +22,30 @@ import json
 from absl import flags
 
 from genlab.configuration import ConfigError
+from genlab.diffusion.likelihood import flow_of
 from genlab.objectives.calibration import Calibration
+from genlab.objectives.generation import BitsPerDimension, PointQuality, SampleQuality
 from genlab.objectives.probes import FewShotProbe, NearestNeighbours
 from genlab.trained import load_run
 from genlab.training.program import enable_compilation_cache
 from launch import flags as command
+from launch.samples.samplers import SAMPLERS, named_sampler
+from launch.samples.scores import scores
 
-EVALUATIONS = {"few_shot": FewShotProbe(), "knn": NearestNeighbours(), "calibration": Calibration()}
+EVALUATIONS = {"few_shot": FewShotProbe(), "knn": NearestNeighbours(), "calibration": Calibration(),
+               "likelihood": BitsPerDimension(), "samples": SampleQuality(), "points": PointQuality(None)}
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _EXAMPLES = flags.DEFINE_integer("examples", 0, "Held-out examples, evenly spaced; 0 for all.", lower_bound=0)
 _EVALUATION = flags.DEFINE_list("evaluation", [], f"Further evaluations: {', '.join(EVALUATIONS)}.")
 _UNTRAINED = flags.DEFINE_bool("untrained", False, "Evaluate fresh parameters instead of the trained ones.")
+_SAMPLER = flags.DEFINE_enum("sampler", "dpm_solver", list(SAMPLERS), "Of samples and points; of the likelihood, whose "
+                             "default is the Runge-Kutta method, the solver of its ODE: ode, or any with steps.")
+_STEPS = flags.DEFINE_integer("steps", None, "Of the sampler; by default its own number.", lower_bound=1)
+_GUIDANCE = flags.DEFINE_float("guidance", 1.0, "Scale of classifier-free guidance; 1 for none.", lower_bound=0.0)
+_SAMPLES = flags.DEFINE_integer("samples", 1_000, "Samples to score, at most as many as training examples.",
+                                lower_bound=20)
+_FEATURES = flags.DEFINE_string("features", "pixels", "What samples are compared by.")
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object instead of a table.")
 
 
@@ -38,20 +57,46 @@ def main() -> int:
             raise ConfigError(f"there is no evaluation {name!r}; there are: {', '.join(EVALUATIONS)}")
     run = load_run(_WORKDIR.value)
     run = run.untrained() if _UNTRAINED.value else run
-    found = run.evaluate(_EXAMPLES.value, [_sized(EVALUATIONS[name], run) for name in _EVALUATION.value])
+    evaluations = {name: _set_up(EVALUATIONS[name], run) for name in _EVALUATION.value}
+    for evaluation in evaluations.values():
+        evaluation.check(run.experiment.objective, run.experiment.data)
+    samples = evaluations.pop("samples", None)
+    found = run.evaluate(_EXAMPLES.value, list(evaluations.values()))
+    record, read = scores(run, samples, _FEATURES.value) if samples else (None, {})
     if _JSON.value:
-        print(json.dumps({"step": run.step} | {name: estimate._asdict() for name, estimate in found.items()}))
+        said = {name: estimate._asdict() for name, estimate in found.items()}
+        said |= {"samples": record.to_json() | {"read": read, "sampler": repr(samples.sampler),
+                                                "guidance": samples.guidance}} if record else {}
+        print(json.dumps({"step": run.step} | said))
         return 0
     print(f"step {run.step} of {_WORKDIR.value}, on {_EXAMPLES.value or 'all'} held-out examples")
     for name, (mean, standard_error) in sorted(found.items()):
         print(f"{name:>17} {mean:.5f} +- {standard_error:.5f}")
+    if record:
+        print(record)
+        for name, score in read.items():
+            print(f"  {name}  {score}")
     return 0
 
 
-def _sized(evaluation, run):
-    """The evaluation with a pool of labels that grows with the classes, up to what there is."""
+def _set_up(evaluation, run):
+    """The evaluation as the flags and the run have it."""
+    if isinstance(evaluation, SampleQuality):
+        return dataclasses.replace(evaluation, sampler=named_sampler(_SAMPLER.value, _STEPS.value),
+                                   guidance=_GUIDANCE.value, samples=_SAMPLES.value)
+    if isinstance(evaluation, PointQuality):
+        sampler = {} if not flags.FLAGS["sampler"].present else {"sampler": named_sampler(_SAMPLER.value, _STEPS.value)}
+        return dataclasses.replace(evaluation, source=getattr(run.experiment.data, "source", None), **sampler)
+    if isinstance(evaluation, BitsPerDimension):
+        flow = evaluation.flow
+        if flags.FLAGS["sampler"].present:
+            flow = flow_of(named_sampler(_SAMPLER.value, _STEPS.value))
+        elif _STEPS.value:
+            flow = dataclasses.replace(flow, steps=_STEPS.value)
+        return dataclasses.replace(evaluation, flow=flow, held_out_examples=_EXAMPLES.value)
     if not hasattr(evaluation, "train_examples"):
         return evaluation
+    # A pool of labels that grows with the classes, up to what there is.
     classes = getattr(run.experiment.data, "num_classes", 0)
     return dataclasses.replace(evaluation, train_examples=max(evaluation.train_examples, 64 * classes))
 

@@ -11,7 +11,10 @@ from genlab.data.sources import InMemory, Splits
 
 
 class PointSource(Protocol):
-    """A frozen config of a distribution on the plane."""
+    """A frozen config of a distribution on the plane; it may say how good points are as samples of it.
+
+    That is `measures(points) -> {name: bool [N]}`.
+    """
 
     def sample(self, random: np.random.Generator, count: int) -> np.ndarray:
         """Independent points, float64 [count, 2]."""
@@ -54,6 +57,12 @@ class EightGaussians:
         distances = np.linalg.norm(points[:, None] - self.means, axis=-1)
         return distances.argmin(axis=-1), distances.min(axis=-1) / self.std
 
+    def measures(self, points: np.ndarray) -> dict[str, np.ndarray]:
+        """Whether points lie within 4 standard deviations of a mode, of any and of each."""
+        mode, distance = self.modes(points)
+        within = distance < 4
+        return {"within_4_sigma": within} | {f"in_mode_{k}": within & (mode == k) for k in range(8)}
+
 
 @dataclass(frozen=True)
 class Checkerboard:
@@ -69,6 +78,10 @@ class Checkerboard:
         """Whether each point [N, 2] lies on a black square: bool [N]."""
         squares = np.floor(points).astype(int)
         return (squares.sum(axis=-1) % 2 == 0) & (np.abs(points) <= 2).all(axis=-1)
+
+    def measures(self, points: np.ndarray) -> dict[str, np.ndarray]:
+        """Whether points lie on the support."""
+        return {"on_support": self.on_support(points)}
 
 
 @dataclass(frozen=True)

@@ -40,4 +40,5 @@ class DenoisingMLP(nn.Module):
             u_BD = jax.nn.silu(h_BD + Dense(self.width, use_bias=True, name=f"level_{block}")(jax.nn.silu(level_BD)))
             u_BD = jax.nn.silu(Dense(self.width, use_bias=True, name=f"up_{block}")(u_BD))
             h_BD = h_BD + Dense(self.width, use_bias=True, name=f"down_{block}")(u_BD)
-        return Dense(self.dimensions, use_bias=True, kernel_init=nn.initializers.zeros, name="output")(jax.nn.silu(h_BD))
+        zeros = nn.initializers.zeros
+        return Dense(self.dimensions, use_bias=True, kernel_init=zeros, name="output")(jax.nn.silu(h_BD))

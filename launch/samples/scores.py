@@ -1,0 +1,66 @@
+"""Scores of a diffusion run's samples, in features that are named on the command line."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from genlab.configuration import ConfigError
+from genlab.evaluation import Extractor, InceptionFeatures, NetworkFeatures, SampleScores, Score, read_accuracy
+from genlab.objectives.generation import SampleQuality
+from genlab.trained import Trained, load_run
+
+
+def scores(run: Trained, evaluation: SampleQuality, features: str) -> tuple[SampleScores, dict[str, Score]]:
+    """(the record, what a classifier reads: "read_as_asked", the share of samples it takes for the class asked for).
+
+    Args:
+      run: of a diffusion model.
+      evaluation: what is sampled and measured.
+      features: "pixels", a classifier's run folder, or Inception's weights, an .npz (genlab/evaluation/extractors.py).
+    """
+    extractor, classifier = _extractor(features, run)
+    evaluation = dataclasses.replace(evaluation, extractor=extractor)
+    evaluation.check(run.experiment.objective, run.experiment.data)
+    record, made = evaluation.score(run.collect)
+    if classifier is None or not run.experiment.objective.model.num_classes:
+        return record, {}
+    probabilities = _in_batches(classifier, made["sample"])
+    return record, {"read_as_asked": read_accuracy(probabilities, made["label"])}
+
+
+def _extractor(features: str, run: Trained) -> tuple[Extractor | None, Trained | None]:
+    if features == "pixels":
+        return None, None
+    if features.endswith(".npz"):
+        return InceptionFeatures(features), None
+    classifier = load_run(Path(features))
+    objective = classifier.experiment.objective
+    if not hasattr(objective, "outputs"):
+        raise ConfigError(f"{features} is a run of {type(objective).__name__}, which gives no features")
+    if classifier.experiment.data.image_shape != run.experiment.data.image_shape:
+        raise ConfigError(f"{features} reads images of {classifier.experiment.data.image_shape}, and the samples are "
+                          f"of {run.experiment.data.image_shape}")
+
+    def apply(variables: Any, images: jax.Array) -> jax.Array:
+        return objective.outputs(variables, {"image": images})["features"]
+
+    extractor = NetworkFeatures(f"features of {classifier.experiment.name or features}, step {classifier.step}", apply,
+                                classifier.variables)
+    return extractor, classifier if hasattr(objective, "probabilities") else None
+
+
+def _in_batches(classifier: Trained, images: np.ndarray, size: int = 256) -> np.ndarray:
+    objective = classifier.experiment.objective
+
+    @jax.jit
+    def probabilities(variables, images):
+        return objective.outputs(variables, {"image": images})["probabilities"]
+
+    parts = [images[start:start + size] for start in range(0, len(images), size)]
+    filled = [np.resize(part, (size, *part.shape[1:])) for part in parts]
+    found = [np.asarray(probabilities(classifier.variables, each))[:len(part)]
+             for each, part in zip(filled, parts, strict=True)]
+    return np.concatenate(found)
