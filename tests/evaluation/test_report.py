@@ -77,11 +77,13 @@ def test_statistics_from_a_file(record):
     moments = FeatureStatistics.of(PixelFeatures()(images(1, 50)))
     public = FeatureStatistics(moments.mean, moments.covariance, None)
     references = References("noise", statistics=public, statistics_name="noise.npz")
-    found = score_samples(images(0, 40), references, PixelFeatures(), scoring=Scoring(measures=("frechet",)))
-    assert found.statistics == {"name": "noise.npz", "count": None, "hash": moments.hash}
-    (name, score), = found.scores.items()
-    assert name == "frechet_distance" and score.value == record.scores[name].value
-    assert score.standard_error < record.scores[name].standard_error  # the references' draw is not covered
+    with_images = References("noise", images(4, 30), statistics=public, statistics_name="noise.npz")
+    for each in (references, with_images):
+        found = score_samples(images(0, 40), each, PixelFeatures(), scoring=Scoring(measures=("frechet",)))
+        assert found.statistics == {"name": "noise.npz", "count": None, "hash": moments.hash}
+        (name, score), = found.scores.items()
+        assert name == "frechet_distance" and score.value == record.scores[name].value
+        assert score.standard_error < record.scores[name].standard_error  # the references' draw is not covered
     with pytest.raises(ConfigError, match="kernel needs references' images, and 'noise' are statistics alone"):
         score_samples(images(0, 40), references, PixelFeatures())
 
