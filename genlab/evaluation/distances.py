@@ -11,7 +11,7 @@ _SLICE_NUMBERS = 2**24  # of projections of both sets in a block: 128 MB in floa
 def kernel_distance(samples_ND: np.ndarray, references_MD: np.ndarray, block_size: int = 1_000, seed: int = 0) -> Score:
     """The unbiased squared maximum mean discrepancy with kernel (x.y / D + 1)^3: KID, if D are Inception's features.
 
-    Binkowski et al. 2018, arXiv 1801.01401, eq. 4 and section 4.1, which takes subsets of 1,000. Here the sets are
+    Binkowski et al. 2018, arXiv 1801.01401, which takes subsets of 1,000 that overlap. Here the sets are
     shuffled and cut into disjoint blocks of `block_size`, or less so that there are 10 blocks at least, whose estimates
     are independent: their mean is unbiased (0 on average for equal distributions, hence sometimes negative) and their
     spread gives the standard error, for the draws of both sets.
@@ -46,7 +46,7 @@ def sliced_wasserstein(samples_ND: np.ndarray, references_MD: np.ndarray, power:
                        seed: int = 0) -> Score:
     """(mean over directions of W_p^p of the projections)^(1/p), in units of the features; p is `power`, 1 or 2.
 
-    Bonneel et al. 2015 ("Sliced and Radon Wasserstein barycenters of measures", section 2), directions uniform on the
+    Bonneel et al. 2015 ("Sliced and Radon Wasserstein barycenters of measures"), directions uniform on the
     sphere. In one dimension W_p^p is the integral of |F^-1(u) - G^-1(u)|^p over (0, 1), taken exactly for any N and M.
 
     The standard error is that of the delta method, for the draws of samples, references and directions: the

@@ -35,8 +35,8 @@ class FeatureStatistics:
     def of(cls, features: np.ndarray | Iterable[np.ndarray], name: str = "features") -> "FeatureStatistics":
         """Moments of features [N, D], or of blocks of them [n, D], which need not be in memory together.
 
-        Blocks are merged by the update of Chan, Golub and LeVeque 1983 ("Algorithms for computing the sample
-        variance", eq. 1.5), which does not cancel when the mean is large.
+        Blocks are merged by the pairwise update of Chan, Golub and LeVeque 1983 ("Algorithms for computing the sample
+        variance"), which does not cancel when the mean is large.
 
         Raises:
           ConfigError: fewer than 2 examples, or features that are not finite.

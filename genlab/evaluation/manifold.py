@@ -60,7 +60,7 @@ def precision_recall(samples_ND: np.ndarray, references_MD: np.ndarray, k: int =
     Precision is the share of samples inside a reference's ball, recall that of references inside a sample's ball
     (Kynkäänniemi et al. 2019, arXiv 1904.06991, eq. 1 and 2, where k = 3). Density counts the references' balls around
     a sample, over k; coverage is the share of references with a sample in their ball (Naeem et al. 2020,
-    arXiv 2002.09797, eq. 3 and 4). All depend on N and M: compare at equal numbers.
+    arXiv 2002.09797). All depend on N and M: compare at equal numbers.
 
     Raises:
       ConfigError: different widths, k below 1, or k not below the number of either.
