@@ -77,7 +77,11 @@ class UniformLogSnr(Times):
 
 @dataclass(frozen=True)
 class LogNormal(Times):
-    """log(sigma / alpha) is normal, cut off at the path's ends (Karras et al. 2022, arXiv 2206.00364, table 1)."""
+    """log(sigma / alpha) is normal, cut off at the path's ends (Karras et al. 2022, arXiv 2206.00364, table 1).
+
+    On the straight path that is a logit-normal time: Stable Diffusion 3's has mean 0 and std 1 (Esser et al. 2024,
+    arXiv 2403.03206, equation 19).
+    """
 
     mean: float = -1.2
     std: float = 1.2
