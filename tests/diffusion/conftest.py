@@ -1,0 +1,11 @@
+"""Tests of diffusion's mathematics may run in float64, and leave float32 to the next test."""
+
+import jax
+import pytest
+
+
+@pytest.fixture
+def float64():
+    """Switches float64 on for one test."""
+    with jax.enable_x64(True):
+        yield
