@@ -114,8 +114,8 @@ def ncsn_plus_plus(variant: str) -> Experiment:
 
 
 def edm(variant: str) -> Experiment:
-    """Karras et al. 2022, table 7 and appendix F.2: 200 million images in batches of 512, half-life of the moving average
-    500,000 images, learning rate 1e-3 after 10 million images."""
+    """Karras et al. 2022, table 7 and appendix F.2: 200 million images in batches of 512, half-life of the moving
+    average 500,000 images, learning rate 1e-3 after 10 million images."""
     network = unet("ddpm++", **IMAGE, channel_multipliers=(2, 2, 2), dropout=0.13,
                    num_classes=10 if variant == "conditional" else 0)
     objective = ImageDiffusion(model=network, path=EDM(), prediction=Prediction("edm", data_std=0.5),
@@ -127,7 +127,7 @@ def edm(variant: str) -> Experiment:
 
 
 def flow(_: str) -> Experiment:
-    """Lipman et al. 2022, appendix E.1: 391,000 updates of 256 at 5e-4, linearly to zero; their network is another U-Net."""
+    """Lipman et al. 2022, appendix E.1: 391,000 updates of 256 at 5e-4, linearly to zero; their U-Net is another."""
     objective = ImageDiffusion(model=unet("ddpm++", **IMAGE), path=Flow(), prediction=Prediction("velocity"),
                                weighting="prediction", dequantize=False)
     experiment = paper(objective, steps=391_000, batch_size=256)

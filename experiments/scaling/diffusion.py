@@ -1,0 +1,67 @@
+"""Scaling laws of diffusion on CIFAR-10 at 16 x 16 pixels: denoising loss and bits per dimension of DiT and U-Net.
+
+    python -m launch.sweep --config=experiments/scaling/diffusion.py --workdir=runs/diffusion-sweep
+
+Two families, five sizes by up to four numbers of examples seen; the fit sees these. The law of each family's denoising
+loss in parameters and examples is chosen by backtest among them (genlab/scaling/forecasts/backtest.py) and forecasts
+the family's held-out run, the largest. Exact bits per dimension of held-out images (by the probability-flow ODE, on 256
+images that are the same for all runs) stand beside the loss: the form of Zhai et al. 2021 (arXiv 2106.04560) is fitted
+to the compute frontiers of both.
+"""
+
+import dataclasses
+
+from experiments.vision.datasets import CIFAR10
+from genlab.data import RandomFlip
+from genlab.diffusion import schedules
+from genlab.diffusion.denoiser import Prediction
+from genlab.diffusion.likelihood import ProbabilityFlow
+from genlab.diffusion.paths import VP
+from genlab.experiment import Experiment
+from genlab.models.dit import DiT
+from genlab.models.unet import UNet
+from genlab.objectives.diffusion import ImageDiffusion
+from genlab.objectives.generation import BitsPerDimension
+from genlab.scaling import ByFamily, ComputeOptimal
+from genlab.sweeps import Sweep
+from genlab.training.loop import Training
+from genlab.training.optimizers import AdamW
+
+DATA = dataclasses.replace(CIFAR10, image_size=16, augmentation=(RandomFlip(),))
+IMAGE = {"image_size": 16, "channels": 3}
+EXAMPLES = (12_500, 25_000, 50_000, 100_000)
+GRID = {
+    "dit": {16: EXAMPLES[1:], 24: EXAMPLES, 32: EXAMPLES, 48: EXAMPLES[:3], 64: EXAMPLES[:2]},
+    "unet": {8: EXAMPLES[1:], 12: EXAMPLES, 16: EXAMPLES, 24: EXAMPLES[:3], 32: EXAMPLES[:2]},
+}
+HELD_OUT = {"dit": (64, 100_000), "unet": (32, 100_000)}
+
+
+def get_model(family: str, width: int) -> DiT | UNet:
+    """A network of a ladder: only the width differs."""
+    if family == "dit":
+        return DiT(**IMAGE, patch_size=2, width=width, depth=4, num_heads=max(1, width // 16))
+    return UNet(**IMAGE, width=width, channel_multipliers=(1, 2), blocks=1, attention_resolutions=(8,))
+
+
+def get_config(family: str = "dit", width: int = 32, examples: float = 25_000) -> Experiment:
+    """One run of the sweep."""
+    return Experiment(
+        name=f"{family}-width{width}-{examples / 1e3:g}k",
+        objective=ImageDiffusion(model=get_model(family, width), path=VP(schedules.Cosine()),
+                                 prediction=Prediction("velocity")),
+        data=DATA,
+        optimizer=AdamW(learning_rate=0.1 / width if family == "dit" else 0.05 / width),
+        training=Training(batch_size=16, ema_decay=0.995, evaluate_examples=2_048, log_steps=200, writers=()),
+        evaluations=(BitsPerDimension(ProbabilityFlow(steps=12), held_out_examples=256),),
+    ).train_on(examples=examples)
+
+
+def get_sweep() -> Sweep:
+    """Both families' grids, their held-out runs and the analysis."""
+    grid = [get_config(family, width, examples)
+            for family, sizes in GRID.items() for width, seen in sizes.items() for examples in seen]
+    analysis = ByFamily(ComputeOptimal(laws=("chinchilla", "kaplan", "busbridge"), tokens="examples"),
+                        frontier=("loss", "bits_per_dimension"))
+    return Sweep(grid, held_out=[get_config(family, *HELD_OUT[family]) for family in HELD_OUT], analysis=analysis,
+                 name="diffusion")
