@@ -1,5 +1,7 @@
 """Predictions against the papers' formulas, and back to data and noise."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,77 +14,98 @@ from genlab.diffusion.schedules import Cosine, Discrete
 
 PATHS = {"VP": VP(), "VP-cosine": VP(Cosine()), "DDPM": VP(Discrete()), "sub-VP": SubVP(), "VE": VE(), "EDM": EDM(),
          "flow": Flow()}
-KINDS = ("noise", "data", "score", "velocity", "edm")
 every_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
-pytestmark = pytest.mark.usefixtures("float64")
-
-
-@pytest.fixture
-def example():
-    """(data, noise), [6, 2, 3] each, in float64."""
-    return jax.random.normal(jax.random.key(0), (2, 6, 2, 3), jnp.float64)
 
 
 def times(path):
     """Six, evenly spaced in log-SNR."""
-    ends = (path.log_snr(jnp.asarray(t)) for t in (path.start, path.end))
-    return path.time_at(jnp.linspace(*ends, 6))
+    ends = (float(path.log_snr(jnp.asarray(t))) for t in (path.start, path.end))
+    return path.time_at(np.linspace(*ends, 6))
 
 
-@every_path
-@pytest.mark.parametrize("kind", KINDS)
-def test_predictions_are_undone(kind, path, example):
-    x_0, noise = example
-    prediction, t = Prediction(kind, data_std=0.7), times(path)
-    x_t, target = path.perturb(x_0, noise, t), prediction.target(path, x_0, noise, t)
-    found = prediction.denoised(path, x_t, t, target)
-    np.testing.assert_allclose(found.data, x_0, rtol=1e-7, atol=1e-7)
-    np.testing.assert_allclose(found.noise, noise, rtol=1e-7, atol=1e-7)
-    alone = prediction.denoised(path, x_t[2:3], t[2], target[2:3])
-    np.testing.assert_allclose(alone.data[0], found.data[2], rtol=1e-12)
-
-
-@every_path
-def test_denoised_speaks_as_the_sde(path, example):
-    """The score is -noise / sigma and the velocity f x - g^2 score / 2 (Song et al. 2020, equation 13)."""
-    x_0, noise = example
+def found_of(path, x_0, noise):
+    """Everything that the tests ask of a path; op by op, so that all paths share what is compiled."""
     t = times(path)
     x_t = path.perturb(x_0, noise, t)
     score = -noise / expand(path.sigma(t), noise)
-    found = [from_data(path, x_t, t, x_0), from_noise(path, x_t, t, noise), from_score(path, x_t, t, score)]
-    for denoised in found:
-        np.testing.assert_allclose(denoised.data, x_0, rtol=1e-7, atol=1e-7)
-        np.testing.assert_allclose(denoised.score(path, t), score, rtol=1e-7)
-        velocity = path.drift(x_t, t) - 0.5 * expand(path.diffusion(t) ** 2, x_t) * score
-        np.testing.assert_allclose(denoised.velocity(path, t), velocity, rtol=1e-6, atol=1e-6)
+    targets, undone = {}, {}
+    for kind in ("noise", "data", "score", "velocity", "edm"):
+        prediction = Prediction(kind, data_std=0.7)
+        targets[kind] = prediction.target(path, x_0, noise, t)
+        undone[kind] = prediction.denoised(path, x_t, t, targets[kind])
+    forms = [from_data(path, x_t, t, x_0), from_noise(path, x_t, t, noise), from_score(path, x_t, t, score)]
+    spoken = [(denoised, denoised.score(path, t), denoised.velocity(path, t)) for denoised in forms]
+    velocity = path.drift(x_t, t) - 0.5 * expand(path.diffusion(t) ** 2, x_t) * score
+    return {"alpha": expand(path.alpha(t), x_0), "sigma": expand(path.sigma(t), x_0), "score": score,
+            "velocity": velocity, "targets": targets, "undone": undone, "spoken": spoken,
+            "karras": Prediction("edm", 0.7).denoised(path, x_t, t, jnp.sin(x_0 + noise)),
+            "karras coefficients": Prediction("edm", 0.7).coefficients(path, t)}
 
 
-def test_velocities_are_the_papers(example):
-    x_0, noise = example
-    velocity = Prediction("velocity")
-    for path in (VP(), VP(Cosine()), VP(Discrete())):
-        t = times(path)
-        alpha, sigma = expand(path.alpha(t), x_0), expand(path.sigma(t), x_0)
-        np.testing.assert_allclose(velocity.target(path, x_0, noise, t), alpha * noise - sigma * x_0, rtol=1e-9,
-                                   atol=1e-9)
-    np.testing.assert_allclose(velocity.target(Flow(), x_0, noise, times(Flow())), noise - x_0, rtol=1e-12)
+@pytest.fixture(scope="module")
+def example():
+    """(data, noise), [6, 2, 3] each."""
+    return np.random.default_rng(0).normal(size=(2, 6, 2, 3))
 
 
-@pytest.mark.parametrize("path", [EDM(), VE(), VP()], ids=["EDM", "VE", "VP"])
-def test_edm_is_karras_table_1(path, example):
-    """D(z; s) = c_skip z + c_out F for z = x_0 + s noise = x_t / alpha."""
-    x_0, noise = example
-    t, std = times(path), 0.5
-    s = expand(path.sigma(t) / path.alpha(t), x_0)
-    output = jnp.sin(x_0 + noise)
-    data = std**2 / (s**2 + std**2) * (x_0 + s * noise) + s * std / jnp.sqrt(s**2 + std**2) * output
-    found = Prediction("edm", std).denoised(path, path.perturb(x_0, noise, t), t, output)
-    np.testing.assert_allclose(found.data, data, rtol=1e-7, atol=1e-8)
+@pytest.fixture(scope="module")
+def found(example):
+    """Path -> `found_of` in float64, found once."""
+    @functools.cache
+    def of(path):
+        with jax.enable_x64(True):
+            return jax.tree.map(np.asarray, found_of(path, *example))
+
+    return of
 
 
-def test_edm_targets_have_variance_one():
-    c_0, c_1 = Prediction("edm", data_std=0.7).coefficients(EDM(), times(EDM()))
-    np.testing.assert_allclose(c_0**2 * 0.7**2 + c_1**2, 1, rtol=1e-12)
+@every_path
+def test_predictions_are_undone(path, found, example):
+    for denoised in found(path)["undone"].values():
+        np.testing.assert_allclose(denoised.data, example[0], rtol=1e-7, atol=1e-7)
+        np.testing.assert_allclose(denoised.noise, example[1], rtol=1e-7, atol=1e-7)
+
+
+def test_one_time_serves_a_batch(example):
+    (x_0, noise), path, t = np.float32(example), VP(), jnp.float32(0.3)
+    together, each = (Prediction("velocity").denoised(path, x_0, t, noise) for t in (t, jnp.full(6, t)))
+    np.testing.assert_allclose(together.data, each.data, rtol=1e-5)
+
+
+@every_path
+def test_denoised_speaks_as_the_sde(path, found, example):
+    """The score is -noise / sigma and the velocity f x - g^2 score / 2 (Song et al. 2020, equation 13)."""
+    for denoised, score, velocity in found(path)["spoken"]:
+        np.testing.assert_allclose(denoised.data, example[0], rtol=1e-7, atol=1e-7)
+        np.testing.assert_allclose(score, found(path)["score"], rtol=1e-7)
+        np.testing.assert_allclose(velocity, found(path)["velocity"], rtol=1e-6, atol=1e-6)
+
+
+@every_path
+def test_targets_are_the_papers(path, found, example):
+    (x_0, noise), facts = example, found(path)
+    alpha, sigma, targets = facts["alpha"], facts["sigma"], facts["targets"]
+    np.testing.assert_allclose(targets["noise"], noise)
+    np.testing.assert_allclose(targets["data"], x_0)
+    np.testing.assert_allclose(targets["score"], -noise / sigma, rtol=1e-12)
+    if isinstance(path, VP):  # Salimans and Ho 2022, appendix D.
+        np.testing.assert_allclose(targets["velocity"], alpha * noise - sigma * x_0, rtol=1e-9, atol=1e-9)
+    if isinstance(path, Flow):  # Liu et al. 2022, equation 1, with time reversed.
+        np.testing.assert_allclose(targets["velocity"], noise - x_0, rtol=1e-12)
+
+
+@every_path
+def test_edm_is_karras_table_1(path, found, example):
+    """D(z; s) = c_skip z + c_out F for z = x_0 + s noise = x_t / alpha; the target's variance is 1."""
+    (x_0, noise), facts, std = example, found(path), 0.7
+    s = facts["sigma"] / facts["alpha"]
+    c_skip, c_out = std**2 / (s**2 + std**2), s * std / np.sqrt(s**2 + std**2)
+    data = c_skip * (x_0 + s * noise) + c_out * np.sin(x_0 + noise)
+    np.testing.assert_allclose(facts["karras"].data, data, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(facts["targets"]["edm"], (x_0 - c_skip * (x_0 + s * noise)) / c_out, rtol=1e-6,
+                               atol=1e-6)
+    c_0, c_1 = facts["karras coefficients"]
+    np.testing.assert_allclose(c_0**2 * std**2 + c_1**2, 1, rtol=1e-12)
 
 
 def test_bad_predictions_are_refused():

@@ -1,5 +1,7 @@
 """Paths against autodiff, and their marginals against a simulation of the forward SDE, in float64."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,63 +15,108 @@ from genlab.diffusion.schedules import Cosine, Discrete, Linear
 PATHS = {"VP": VP(), "VP-cosine": VP(Cosine()), "DDPM": VP(Discrete()), "sub-VP": SubVP(),
          "sub-VP-cosine": SubVP(Cosine()), "VE": VE(), "EDM": EDM(), "flow": Flow()}
 every_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
-float64 = pytest.mark.usefixtures("float64")
 
 
-def times(path, n):
-    """Evenly spaced in log-SNR, from start to end."""
-    ends = (path.log_snr(jnp.asarray(t)) for t in (path.start, path.end))
-    return jnp.clip(path.time_at(jnp.linspace(*ends, n)), path.start, path.end)
+def times(path):
+    """20,001 of them, evenly spaced in log-SNR from start to end, in NumPy."""
+    ends = (float(path.log_snr(jnp.asarray(t))) for t in (path.start, path.end))
+    return np.clip(path.time_at(np.linspace(*ends, 20_001)), path.start, path.end)
 
 
-@float64
+def facts_of(path, x, noise):
+    """What a path says of times t, of the middles between them, and of three examples of their own times.
+
+    Op by op and of few shapes, so that all paths share what is compiled.
+    """
+    t = times(path)
+    middle = np.append(0.5 * (t[:-1] + t[1:]), t[-1])
+    slopes = {name: jax.vmap(jax.grad(getattr(path, name)))(middle) for name in ("alpha", "sigma", "log_snr")}
+    rates = {"alpha": path.alpha_rate(middle), "sigma": path.sigma_rate(middle),
+             "log_snr": -np.square(path.diffusion(middle) / path.sigma(middle))}
+    log_snr, three = path.log_snr(t), t[[0, 10_000, -1]]
+    return {"t": t, "alpha": path.alpha(t), "sigma": path.sigma(t), "log_snr": log_snr,
+            "log_snr by definition": Path.log_snr(path, t), "back": path.time_at(log_snr),
+            "f": path.drift_rate(middle)[:-1], "g": path.diffusion(middle)[:-1], "slopes": slopes, "rates": rates,
+            "prior": path.prior_log_density(x), "three": (path.alpha(three), path.sigma(three), path.drift_rate(three)),
+            "examples": (path.perturb(x, noise, three), *path.marginal(x, three), path.drift(x, three))}
+
+
+@pytest.fixture(scope="module")
+def examples():
+    """(data, noise), [3, 2, 2] each."""
+    return np.random.default_rng(0).normal(size=(2, 3, 2, 2))
+
+
+@pytest.fixture(scope="module")
+def facts(examples):
+    """Path -> its facts in float64, found once."""
+    @functools.cache
+    def found(path):
+        with jax.enable_x64(True):
+            return jax.tree.map(np.asarray, facts_of(path, *examples))
+
+    return found
+
+
 @every_path
-def test_marginals_are_those_of_the_forward_sde(path):
+def test_marginals_are_those_of_the_forward_sde(path, facts):
     """Euler-Maruyama's moments, which an affine map gives without sampling."""
-    t = np.asarray(times(path, 20_001))
-    h, before = np.diff(t), jnp.asarray(t[:-1])
-    # A discrete schedule's beta is that of the interval up to t, and this step leaves t.
-    before = before + 1e-9 if path.max_steps else before
-    f, g = np.asarray(path.drift_rate(before)), np.asarray(path.diffusion(before))
-    alpha, variance = np.asarray(path.alpha(t[0])), np.asarray(path.sigma(t[0])) ** 2
-    for shrink, added in zip(1 + f * h, g**2 * h, strict=True):
+    found = facts(path)
+    h, alpha, variance = np.diff(found["t"]), found["alpha"][0], found["sigma"][0] ** 2
+    for shrink, added in zip(1 + found["f"] * h, found["g"] ** 2 * h, strict=True):
         alpha, variance = shrink * alpha, shrink**2 * variance + added
-    np.testing.assert_allclose(alpha, path.alpha(t[-1]), rtol=3e-3)
-    np.testing.assert_allclose(np.sqrt(variance), path.sigma(t[-1]), rtol=1e-3)
-
-
-@float64
-@every_path
-def test_rates_are_derivatives(path):
-    t = times(path, 12)[1:-1] + 1e-7  # Not where a discrete schedule has a kink.
-    np.testing.assert_allclose(path.alpha_rate(t), jax.vmap(jax.grad(path.alpha))(t), rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(path.sigma_rate(t), jax.vmap(jax.grad(path.sigma))(t), rtol=1e-9)
-    by_log_snr = -jax.vmap(jax.grad(path.log_snr))(t)
-    np.testing.assert_allclose(jnp.square(path.diffusion(t) / path.sigma(t)), by_log_snr, rtol=1e-9)
-
-
-@float64
-@every_path
-def test_time_at_undoes_log_snr(path):
-    t = times(path, 30)
-    np.testing.assert_allclose(path.log_snr(t), Path.log_snr(path, t), rtol=1e-8, atol=1e-8)
-    np.testing.assert_allclose(path.time_at(path.log_snr(t)), t, rtol=1e-8)
-    assert (np.diff(path.log_snr(t)) < 0).all()
+    np.testing.assert_allclose(alpha, found["alpha"][-1], rtol=3e-3)
+    np.testing.assert_allclose(np.sqrt(variance), found["sigma"][-1], rtol=1e-3)
 
 
 @every_path
-def test_float32_agrees_with_float64(path):
-    with jax.enable_x64(True):
-        t = np.asarray(times(path, 40))
-        exact = [np.asarray(f(jnp.asarray(t, jnp.float64))) for f in (path.alpha, path.sigma, path.log_snr)]
-        back = [np.float64(np.float32(level)) for level in exact[2]]
-        back = np.asarray(path.sigma(path.time_at(jnp.asarray(back))))
-    t32 = jnp.asarray(t, jnp.float32)
-    for found, true in zip((path.alpha(t32), path.sigma(t32)), exact, strict=False):
-        assert found.dtype == jnp.float32
-        # Flow's alpha is 1e-3 at its end, where t itself has but four digits of it.
-        np.testing.assert_allclose(found, true, rtol=1e-4 if path == Flow() else 3e-5)
-    np.testing.assert_allclose(path.sigma(path.time_at(jnp.asarray(exact[2], jnp.float32))), back, rtol=1e-4)
+def test_rates_are_derivatives(path, facts):
+    found = facts(path)
+    for name, rate in found["rates"].items():
+        np.testing.assert_allclose(rate[200::400], found["slopes"][name][200::400], rtol=1e-9, atol=1e-12)
+
+
+@every_path
+def test_time_at_undoes_log_snr(path, facts):
+    found = facts(path)
+    np.testing.assert_allclose(found["log_snr"], found["log_snr by definition"], rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(found["back"], found["t"], rtol=1e-8)
+    assert (np.diff(found["log_snr"]) < 0).all()
+
+
+@every_path
+def test_float32_agrees_with_float64(path, facts):
+    found = facts(path)
+    t, log_snr = (jnp.asarray(found[name], jnp.float32) for name in ("t", "log_snr"))
+    alpha, sigma, sigma_back = path.alpha(t), path.sigma(t), path.sigma(path.time_at(log_snr))
+    assert alpha.dtype == sigma.dtype == sigma_back.dtype == jnp.float32
+    # Flow's alpha is 1e-3 at its end, where t itself has but four digits of it.
+    np.testing.assert_allclose(alpha, found["alpha"], rtol=1e-4 if path == Flow() else 3e-5)
+    np.testing.assert_allclose(sigma, found["sigma"], rtol=3e-5)
+    np.testing.assert_allclose(sigma_back, found["sigma"], rtol=1e-4)
+
+
+@every_path
+def test_prior(path, facts, examples):
+    x, std = examples[0].reshape(3, 4), path.prior_std
+    true = multivariate_normal(np.zeros(4), std**2 * np.eye(4)).logpdf(x)
+    np.testing.assert_allclose(facts(path)["prior"], true, rtol=1e-10)
+    # The prior is what x is at the end, if data are small beside the noise.
+    np.testing.assert_allclose(facts(path)["sigma"][-1], std, rtol=2e-3)
+    key = jax.random.key(0)
+    np.testing.assert_allclose(path.prior_sample(key, (4, 2)), std * jax.random.normal(key, (4, 2)), rtol=1e-6)
+
+
+@every_path
+def test_examples_have_times_of_their_own(path, facts, examples):
+    (x, noise), (alpha, sigma, f) = examples, facts(path)["three"]
+    perturbed, mean, std, drift = facts(path)["examples"]
+    for i in range(3):
+        np.testing.assert_allclose(perturbed[i], alpha[i] * x[i] + sigma[i] * noise[i], rtol=1e-12)
+        np.testing.assert_allclose(mean[i], alpha[i] * x[i], rtol=1e-12)
+        np.testing.assert_allclose(drift[i], f[i] * x[i], rtol=1e-12)
+    np.testing.assert_allclose(std, sigma, rtol=1e-12)
+    assert expand(alpha, x).shape == (3, 1, 1) and expand(1.0, x).shape == ()
 
 
 @pytest.mark.parametrize("path", [VP(start=1e-5), VP(Cosine(), start=1e-5), SubVP(start=1e-5)], ids=str)
@@ -84,40 +131,14 @@ def test_sigma_keeps_its_digits_at_the_smallest_time(path):
     np.testing.assert_allclose(path.sigma(jnp.asarray(t)), exact if isinstance(path, SubVP) else exact**0.5, rtol=1e-5)
 
 
-@float64
-@every_path
-def test_prior(path):
-    x = jax.random.normal(jax.random.key(0), (5, 2, 3)) * path.prior_std
-    true = multivariate_normal(np.zeros(6), path.prior_std**2 * np.eye(6)).logpdf(np.asarray(x).reshape(5, 6))
-    np.testing.assert_allclose(path.prior_log_density(x), true, rtol=1e-10)
-    sample = path.prior_sample(jax.random.key(1), (20_000, 2), jnp.float64)
-    np.testing.assert_allclose(sample.std(), path.prior_std, rtol=0.02)
-    # The prior is what x is at the end, if data are small beside the noise.
-    np.testing.assert_allclose(path.sigma(jnp.asarray(path.end)), path.prior_std, rtol=2e-3)
-
-
-@float64
-@every_path
-def test_examples_have_times_of_their_own(path):
-    x, noise = jax.random.normal(jax.random.key(0), (2, 3, 2, 2))
-    t = times(path, 3)
-    mean, std = path.marginal(x, t)
-    for i in range(3):
-        alone = path.alpha(t[i]) * x[i] + path.sigma(t[i]) * noise[i]
-        np.testing.assert_allclose(path.perturb(x, noise, t)[i], alone, rtol=1e-12)
-        np.testing.assert_allclose(mean[i] + std[i] * noise[i], alone, rtol=1e-12)
-        np.testing.assert_allclose(path.drift(x, t)[i], path.drift_rate(t[i]) * x[i], rtol=1e-12)
-    assert expand(t, x).shape == (3, 1, 1) and expand(1.0, x).shape == ()
-
-
-@float64
-def test_paths_are_the_papers():
-    t = jnp.linspace(0.01, 0.99, 7)
-    B = 0.1 * t + 19.9 / 2 * t**2
-    np.testing.assert_allclose(SubVP().sigma(t), 1 - np.exp(-B), rtol=1e-10)
-    np.testing.assert_allclose(VP().alpha(t) ** 2 + VP().sigma(t) ** 2, 1, rtol=1e-12)
-    np.testing.assert_allclose(VE(0.01, 50.0).sigma(t), 0.01 * 5_000**t, rtol=1e-10)
-    np.testing.assert_allclose(VE(0.01, 50.0).diffusion(t), 0.01 * 5_000**t * np.sqrt(2 * np.log(5_000)), rtol=1e-10)
+def test_paths_are_the_papers(facts):
+    vp, sub, ve = (facts(path) for path in (VP(), SubVP(), VE()))
+    B = 0.1 * sub["t"] + 19.9 / 2 * sub["t"] ** 2
+    np.testing.assert_allclose(sub["sigma"], 1 - np.exp(-B), rtol=1e-10)
+    np.testing.assert_allclose(vp["alpha"] ** 2 + vp["sigma"] ** 2, 1, rtol=1e-12)
+    np.testing.assert_allclose(ve["sigma"], 0.01 * 5_000 ** ve["t"], rtol=1e-10)
+    middle = 0.5 * (ve["t"][1:] + ve["t"][:-1])
+    np.testing.assert_allclose(ve["g"], 0.01 * 5_000**middle * np.sqrt(2 * np.log(5_000)), rtol=1e-10)
 
 
 @pytest.mark.parametrize(("make", "message"), [
