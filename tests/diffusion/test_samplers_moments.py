@@ -99,7 +99,7 @@ def test_the_two_variances_of_ancestral_sampling_bound_the_right_one(name):
 
 @pytest.mark.parametrize("name", ["vp", "ve"])
 def test_a_corrector_leaves_none_of_its_noise(name):
-    """Reverse diffusion and Langevin steps; with a corrector after the last step the covariance would stick at 3e-2."""
+    """Reverse diffusion, each step followed by a Langevin step that is in proportion to the noise level."""
     mean, covariance = from_prior(PATHS[name], Sampler(Exact(ReverseDiffusion()), 1_000, corrector=LANGEVIN))
     assert mean < 1e-3 and covariance < 6e-3
 
