@@ -48,7 +48,7 @@ class Langevin(Corrector):
     """e = 2 (r |z| / |score|)^2, norms averaged over the batch.
 
     Algorithms 4 and 5, but for the latter's factor alpha_i, which at 1,000 times is between .98 and 1. The batch's
-    mean makes an example's step depend a little on its company; AnnealedLangevin's does not. Next to the data e stays in
+    mean makes an example's step depend a little on its company; AnnealedLangevin's does not. Next to the data e is in
     proportion to their variance, and so does its bias: 1.4 % of the covariance at r = .16, .3 % at .075 (normal data in
     two dimensions), for any number of steps.
     """
