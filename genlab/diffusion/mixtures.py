@@ -29,7 +29,7 @@ class GaussianMixture(NamedTuple):
         component = jax.random.categorical(component_key, jnp.log(self.weights), shape=(count,))
         factor = jnp.linalg.cholesky(self.covariances)[component]
         noise = jax.random.normal(noise_key, (count, self.means.shape[1]), self.means.dtype)
-        return self.means[component] + jnp.einsum("nde,ne->nd", factor, noise)
+        return jnp.asarray(self.means)[component] + jnp.einsum("nde,ne->nd", factor, noise)
 
     def at(self, path: Path, t) -> "GaussianMixture":
         """Returns the distribution of x_t, for a time []."""

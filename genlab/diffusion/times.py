@@ -13,13 +13,15 @@ from genlab.diffusion.paths import Path
 def stratified(key, count: int):
     """Returns uniform numbers, float32 [B], one in each of B equal parts of [0, 1), in random order.
 
-    (u + i) / B for one u (Kingma et al. 2021, arXiv 2107.00630, appendix I.1): each number alone is uniform, and the
-    mean over a batch of a function of time varies far less than with independent draws.
+    Each number alone is uniform, and the mean over a batch of a function of time varies far less than with independent
+    draws (Kingma et al. 2021, arXiv 2107.00630, appendix I.1). Theirs are (u + i) / B for one u; here each stratum has
+    its own, for losses rise or fall in time, and of a monotonic function the mean's standard deviation falls as
+    B^(-3/2), not as 1 / B: of exp(u) at B = 16 to .06 of that of independent draws, not to .25.
     """
-    shift_key, order_key = jax.random.split(key)
-    shifted = (jax.random.uniform(shift_key) + jnp.arange(count)) / count
+    place_key, order_key = jax.random.split(key)
+    placed = (jax.random.uniform(place_key, (count,)) + jnp.arange(count)) / count
     # The float32 nearest to the last one may be 1.
-    return jax.random.permutation(order_key, jnp.minimum(shifted, 1 - 2.0**-24))
+    return jax.random.permutation(order_key, jnp.minimum(placed, 1 - 2.0**-24))
 
 
 class Times(abc.ABC):
@@ -91,18 +93,20 @@ class LogNormal(Times):
             raise ConfigError(f"times.std={self.std} must be positive")
 
     def _bounds(self, path: Path):
-        ends = [(-0.5 * path.log_snr(jnp.float32(t)) - self.mean) / self.std for t in (path.start, path.end)]
-        return [jax.scipy.stats.norm.cdf(z) for z in ends]
+        """The standard normal variables of the path's ends."""
+        return [(-0.5 * path.log_snr(jnp.float32(t)) - self.mean) / self.std for t in (path.start, path.end)]
 
     def quantile(self, path: Path, u):
         """See `Times`."""
-        low, high = self._bounds(path)
-        z = jax.scipy.stats.norm.ppf(low + (high - low) * u)
+        bounds = self._bounds(path)
+        low, high = jax.scipy.stats.norm.cdf(jnp.stack(bounds))
+        # Rounded to 1 it would be infinite, and above 1 no number.
+        z = jnp.clip(jax.scipy.stats.norm.ppf(jnp.clip(low + (high - low) * u, low, high)), *bounds)
         return jnp.clip(path.time_at(-2 * (self.mean + self.std * z)), path.start, path.end)
 
     def density(self, path: Path, t):
         """See `Times`."""
-        low, high = self._bounds(path)
+        low, high = jax.scipy.stats.norm.cdf(jnp.stack(self._bounds(path)))
         z = (-0.5 * path.log_snr(t) - self.mean) / self.std
         return jax.scipy.stats.norm.pdf(z) / self.std * 0.5 * log_snr_rate(path, t) / (high - low)
 
