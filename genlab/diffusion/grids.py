@@ -9,6 +9,14 @@ from genlab.configuration import ConfigError
 from genlab.diffusion.paths import Path
 
 
+def first_time(path: Path, first: float | None) -> float:
+    """Returns `first`, or the path's end for None; raises ConfigError where it is outside the path."""
+    first = path.end if first is None else first
+    if not path.start < first <= path.end:
+        raise ConfigError(f"sampling can start at times above {path.start:g} and up to {path.end:g}, not at {first:g}")
+    return first
+
+
 class Grid(abc.ABC):
     """How times are spaced."""
 
@@ -23,11 +31,7 @@ class Grid(abc.ABC):
                               f"{path.max_steps} times; take at most so many steps, or a continuous schedule")
         if count < 2:
             raise ConfigError(f"steps must be at least 2, not {count}: the last one goes to the data")
-        first = path.end if first is None else first
-        if not path.start < first <= path.end:
-            raise ConfigError(f"sampling can start at times above {path.start:g} and up to {path.end:g}, "
-                              f"not at {first:g}")
-        return self.spaced(path, count, first)
+        return self.spaced(path, count, first_time(path, first))
 
     @abc.abstractmethod
     def spaced(self, path: Path, count: int, first: float):

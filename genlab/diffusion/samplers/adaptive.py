@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from genlab.configuration import ConfigError
 from genlab.diffusion.denoiser import Denoiser
+from genlab.diffusion.grids import first_time
 from genlab.diffusion.ode import Solution, solve
 from genlab.diffusion.paths import Path
 from genlab.diffusion.samplers.sampler import Constraint, Samples
@@ -41,7 +42,7 @@ class AdaptiveOde:
         """As `Sampler.sample`; NaN where the ODE could not be solved.
 
         Raises:
-          ConfigError: a constraint, which steps of the solver's own choice cannot meet.
+          ConfigError: a constraint, which steps of the solver's own choice cannot meet; or a start outside the path.
         """
         if constraint is not None:
             raise ConfigError("the adaptive ODE chooses its own steps and cannot meet a constraint after each; take a "
@@ -49,8 +50,8 @@ class AdaptiveOde:
         if (shape is None) == (x is None):
             raise ConfigError("sampling begins either with noise of a shape, or with a given x")
         x = path.prior_sample(key, shape, dtype) if x is None else jnp.asarray(x)
-        start_time = path.end if start_time is None else start_time
-        times, film = jnp.linspace(start_time, path.start, max(intermediates, 1) + 1, dtype=x.dtype), []
+        times = jnp.linspace(first_time(path, start_time), path.start, max(intermediates, 1) + 1, dtype=x.dtype)
+        film = []
         for t, s in itertools.pairwise(times):
             x = self.solve(path, denoiser, x, t, s).x
             film.append(x)
