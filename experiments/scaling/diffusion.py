@@ -32,9 +32,9 @@ IMAGE = {"image_size": 16, "channels": 3}
 EXAMPLES = (12_500, 25_000, 50_000, 100_000)
 GRID = {
     "dit": {16: EXAMPLES[1:], 24: EXAMPLES, 32: EXAMPLES, 48: EXAMPLES[:3], 64: EXAMPLES[:2]},
-    "unet": {4: EXAMPLES[1:], 6: EXAMPLES, 8: EXAMPLES, 12: EXAMPLES[:3], 16: EXAMPLES[:2]},
+    "unet": {4: EXAMPLES, 6: EXAMPLES, 8: EXAMPLES[:3], 12: EXAMPLES[:2], 16: EXAMPLES[:1]},
 }
-HELD_OUT = {"dit": (64, 80_000), "unet": (16, 80_000)}
+HELD_OUT = {"dit": (64, 80_000), "unet": (16, 40_000)}
 
 
 def get_model(family: str, width: int) -> DiT | UNet:

