@@ -76,3 +76,12 @@ def test_variables_are_no_constants_of_the_program():
 def test_bad_requests_are_one_line(options, message):
     with pytest.raises(ConfigError, match=message):
         draw(**options)
+
+
+@pytest.mark.parametrize("chunk", [8, 3])
+def test_a_chunk_cut_over_devices_is_the_sampler_itself(chunk):
+    sampler, variables = Sampler(EulerMaruyama(), 4), jnp.arange(10.0)
+    found = draw(chunk, 0, sampler, chunk=chunk).x
+    key = jax.random.fold_in(jax.random.key(0), 0)
+    alone = jax.jit(lambda v: sampler.sample(PATH, centres()(v, None), key, (chunk, 3)).x)(variables)
+    np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-6)
