@@ -1,8 +1,8 @@
 """The probability-flow ODE with steps as long as its error allows."""
 
-import itertools
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 
 from genlab.configuration import ConfigError
@@ -51,13 +51,15 @@ class AdaptiveOde:
             raise ConfigError("sampling begins either with noise of a shape, or with a given x")
         x = path.prior_sample(key, shape, dtype) if x is None else jnp.asarray(x)
         times = jnp.linspace(first_time(path, start_time), path.start, max(intermediates, 1) + 1, dtype=x.dtype)
-        film = []
-        for t, s in itertools.pairwise(times):
-            x = self.solve(path, denoiser, x, t, s).x
-            film.append(x)
+
+        def body(x, ends):
+            x = self.solve(path, denoiser, x, *ends).x
+            return x, x
+
+        x, film = jax.lax.scan(body, x, (times[:-1], times[1:]))
         if self.denoise:
             x = denoiser(x, times[-1]).data
-        return Samples(x, jnp.stack([*film[:-1], x]), times[1:]) if intermediates else Samples(x)
+        return Samples(x, film.at[-1].set(x), times[1:]) if intermediates else Samples(x)
 
     def solve(self, path: Path, denoiser: Denoiser, x, t0, t1) -> Solution:
         """Follows the ODE from t0 to t1, in either direction."""
