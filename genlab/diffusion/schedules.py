@@ -137,7 +137,11 @@ class Discrete(Schedule):
 
     def integral(self, t):
         """See `Schedule`."""
-        return jnp.interp(t * self.num_steps, np.arange(self.num_steps + 1.0), self._table)
+        # By index: jnp.interp would search for the place, and make a sampler compile for nearly twice as long.
+        place = jnp.clip(t * self.num_steps, 0, self.num_steps)
+        before = jnp.minimum(place.astype(int), self.num_steps - 1)
+        table = jnp.asarray(self._table, place.dtype)
+        return table[before] + (place - before) * (table[before + 1] - table[before])
 
     def time_at(self, integral):
         """See `Schedule`."""
