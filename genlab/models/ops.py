@@ -95,12 +95,21 @@ def group_norm(x_BIJC, scale_C, bias_C, groups, epsilon=1e-5):
 
     Wu and He 2018 (arXiv 1803.08494), equations 1, 2 and 7.
     """
+    if fast_ops.eligible(x_BIJC, scale_C, bias_C):
+        return fast_ops.group_norm(x_BIJC, scale_C, bias_C, groups, epsilon, silu=False)
     B, I, J, C = x_BIJC.shape
     x_BIJGR = x_BIJC.astype(jnp.float32).reshape(B, I, J, groups, C // groups)
     centred = x_BIJGR - x_BIJGR.mean(axis=(1, 2, 4), keepdims=True)
     variance = jnp.square(centred).mean(axis=(1, 2, 4), keepdims=True)
     y_BIJC = (centred * jax.lax.rsqrt(variance + epsilon)).reshape(B, I, J, C) * scale_C + bias_C
     return y_BIJC.astype(x_BIJC.dtype)
+
+
+def group_norm_silu(x_BIJC, scale_C, bias_C, groups, epsilon=1e-5):
+    """Returns silu(group_norm(x, ...)), the pair of every residual block of a diffusion U-Net."""
+    if fast_ops.eligible(x_BIJC, scale_C, bias_C):
+        return fast_ops.group_norm(x_BIJC, scale_C, bias_C, groups, epsilon, silu=True)
+    return jax.nn.silu(group_norm(x_BIJC, scale_C, bias_C, groups, epsilon))
 
 
 def gelu(x):

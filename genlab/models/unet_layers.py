@@ -3,7 +3,6 @@
 import math
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -34,12 +33,15 @@ def residual_sum(x, h, rescale: bool):
 
 
 class NormSilu(nn.Module):
-    """GroupNorm, then SiLU."""
+    """GroupNorm, then SiLU, in one."""
 
     @nn.compact
     def __call__(self, x_BIJC):
         """Returns x's shape and type."""
-        return jax.nn.silu(GroupNorm(groups(x_BIJC.shape[-1]), epsilon=1e-6, name="norm")(x_BIJC))
+        channels = x_BIJC.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        return ops.group_norm_silu(x_BIJC, scale, bias, groups(channels), epsilon=1e-6)
 
 
 def conv3x3(features: int, name: str, scale: float = 1.0) -> Conv:
