@@ -74,10 +74,12 @@ def test_uniform_log_snr_is_importance_sampling(path):
     np.testing.assert_allclose(np.diff(path.log_snr(t)), -snr_range * 0.8 / 4_000, rtol=1e-4)
 
 
-def test_the_last_number_below_one_is_a_time():
-    """Its normal variable may round to infinity, which is no time of VP."""
-    t, density = (np.asarray(a) for a in LogNormal().sample(VP(), np.float32([0.0, 1 - 2.0**-24, 1.0])))
-    assert t[0] < 0.01 < 0.9 < t[1] <= t[2] <= 1 and np.isfinite(density).all()
+def test_the_last_number_is_a_time():
+    """Its normal variable rounds to infinity, which is no time of VP, or in float64 to none at all."""
+    for times, path, precise in ((LogNormal(-3.0, 0.5), VP(), False), (LogNormal(0.0, 1.0), Flow(), True)):
+        with jax.enable_x64(precise):
+            t, density = (np.asarray(a) for a in times.sample(path, np.asarray([0.0, 1.0], float)))
+        assert path.start <= t[0] < t[1] <= path.end and np.isfinite(density).all()
 
 
 def test_strata_hold_one_number_each():
