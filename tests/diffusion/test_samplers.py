@@ -151,9 +151,11 @@ def test_the_adaptive_ode_goes_where_fixed_steps_go():
 
 
 def test_an_ode_that_cannot_be_solved_gives_nan():
-    path = VP()
-    found = AdaptiveOde().sample(path, lambda x, t: Denoised(x * jnp.nan, x), KEY, (2, 2))
-    assert np.isnan(found.x).all()
+    """Steps run out on a velocity that turns faster than they can follow, though x is finite there."""
+    def shaking(x, t):
+        return Denoised(0 * x, 1e4 * jnp.cos(1e6 * t + x))
+
+    assert np.isnan(AdaptiveOde().sample(EDM(), shaking, KEY, (1, 2)).x).all()
 
 
 def draw(sampler, path=None, **options):

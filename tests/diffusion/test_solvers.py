@@ -95,6 +95,15 @@ def test_steps_on_ve_by_song_2020():
     np.testing.assert_allclose(found, X + (t - s) * g**2 * score + g * np.sqrt(t - s) * z, rtol=1e-9)
 
 
+def test_reverse_diffusion_on_ddpm_by_song_2020():
+    """Equation 46 for the steps of equation 10: (2 - sqrt(1 - beta)) x + beta score + sqrt(beta) z."""
+    beta = np.linspace(0.01, 0.4, 6)
+    found, z = stepped(ReverseDiffusion(), VP(Discrete(6, 0.01, 0.4), start=1 / 6), 4 / 6, 3 / 6)
+    score = -np.asarray(network(X, 4 / 6)) / np.sqrt(1 - np.prod(1 - beta[:4]))
+    mean = (2 - np.sqrt(1 - beta[3])) * X + beta[3] * score
+    np.testing.assert_allclose(found, mean + np.sqrt(beta[3]) * z, rtol=1e-9)
+
+
 @pytest.mark.parametrize("path", [VP(), SubVP()], ids=["vp", "sub_vp"])
 def test_euler_maruyama_has_the_reverse_drift(path):
     t, s = 0.6, 0.55
