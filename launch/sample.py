@@ -45,7 +45,8 @@ _IMAGES = flags.DEFINE_integer("images", 16, "Held-out images to draw, or sample
 _ATTENTION = flags.DEFINE_bool("attention", False, "Draw beside each image where the model looked.")
 _OUTPUT = flags.DEFINE_string("output", None, "The picture to write; by default sample.png in the run's folder.")
 
-_SAMPLER = flags.DEFINE_enum("sampler", "dpm_solver", list(SAMPLERS), "Of a diffusion model.")
+_SAMPLER = flags.DEFINE_enum("sampler", None, list(SAMPLERS), "Of a diffusion model; by default dpm_solver, and to "
+                             "restore images ancestral, in 100 steps.")
 _STEPS = flags.DEFINE_integer("steps", None, "Of the sampler; by default its own number.", lower_bound=1)
 _GUIDANCE = flags.DEFINE_float("guidance", 1.0, "Scale of classifier-free guidance; 1 for none.", lower_bound=0.0)
 _CLASSES = flags.DEFINE_list("classes", [], "Numbers of the classes to make, in turn; all by default.")
@@ -109,8 +110,11 @@ def _make_samples(run) -> None:
         classes = tuple(int(name) for name in _CLASSES.value)
     except ValueError:
         raise ConfigError(f"--classes={','.join(_CLASSES.value)} must be numbers, as 3,5") from None
-    request = Request(named_sampler(_SAMPLER.value, _STEPS.value), _IMAGES.value, _GUIDANCE.value, classes, _TASK.value,
-                      _STRENGTH.value, _CHUNK.value, _SEED.value)
+    restores = _TASK.value in ("inpaint", "super_resolution", "colourise")
+    sampler = named_sampler(_SAMPLER.value or ("ancestral" if restores else "dpm_solver"),
+                            _STEPS.value or (100 if restores and not _SAMPLER.value else None))
+    request = Request(sampler, _IMAGES.value, _GUIDANCE.value, classes, _TASK.value, _STRENGTH.value, _CHUNK.value,
+                      _SEED.value)
     path = Path(_OUTPUT.value or run.folder / "sample.png")
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("sampling", total=_IMAGES.value)

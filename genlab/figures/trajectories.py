@@ -19,7 +19,7 @@ def trajectories(points: np.ndarray, times: np.ndarray, data: np.ndarray) -> Fig
       times: [K].
       data: [M, 2], for comparison.
     """
-    figure = Figure(figsize=(style.PAGE, style.PAGE / 3.4 + 0.1))
+    figure = Figure(figsize=(style.PAGE, style.PAGE / (_PANELS + 2) + 0.25))
     axes = figure.subplots(1, _PANELS + 2)
     chosen = np.round(np.linspace(0, len(points) - 1, _PANELS)).astype(int)
     for each, k in zip(axes, chosen, strict=False):
