@@ -16,8 +16,8 @@ Kernel = tuple[float, ...]
 def upsample(x_BIJC, kernel: Kernel | None = None):
     """Returns [B, 2 I, 2 J, C]: zeros between pixels, then `kernel` along each axis; None copies each pixel fourfold.
 
-    The kernel is scaled to 2 an axis, which keeps a constant image constant but for its edges, with zeros around
-    (StyleGAN2: Karras et al. 2019, arXiv 1912.04958, as released, upsample_2d; Zhang 2019, arXiv 1904.11486).
+    The kernel is scaled to 2 an axis, which keeps the mean but for the edges, with zeros around (StyleGAN2: Karras et
+    al. 2019, arXiv 1912.04958, as released, upsample_2d; Zhang 2019, arXiv 1904.11486).
     """
     if kernel is None:
         B, I, J, C = x_BIJC.shape

@@ -27,7 +27,7 @@ def test_fourier_features_are_those_of_a_gaussian_kernel():
 
 def test_fourier_frequencies_are_the_same_every_time_and_no_parameters():
     module = NoiseEmbedding(8, "fourier")
-    variables = module.init(jax.random.key(0), jnp.zeros(1))
+    variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros(1))
     assert set(variables) == {"params"}
     assert jax.tree.map(jnp.shape, variables["params"]) == {
         "up": {"kernel": (16, 32), "bias": (32,)}, "down": {"kernel": (32, 32), "bias": (32,)}}
@@ -39,12 +39,13 @@ def test_fourier_frequencies_are_the_same_every_time_and_no_parameters():
 @pytest.mark.parametrize("kind", ["positional", "fourier"])
 def test_labels_are_added_and_none_is_the_last_row(kind):
     module, levels = NoiseEmbedding(4, kind, num_classes=3), jnp.array([1.0, 2.0])
-    variables = module.init(jax.random.key(0), levels)
+    variables = jax.jit(module.init)(jax.random.key(0), levels)
+    apply = jax.jit(module.apply)
     table = variables["params"]["label_embedding"]
     assert table.shape == (4, 16)
-    by_label = [module.apply(variables, levels, jnp.full(2, label)) for label in range(4)]
+    by_label = [apply(variables, levels, jnp.full(2, label)) for label in range(4)]
     np.testing.assert_allclose(by_label[1] - by_label[0], (table[1] - table[0])[None].repeat(2, 0), atol=1e-6)
-    np.testing.assert_array_equal(module.apply(variables, levels), by_label[3])
+    np.testing.assert_array_equal(apply(variables, levels), by_label[3])
 
 
 @pytest.mark.parametrize("fields, message", [
