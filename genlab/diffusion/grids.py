@@ -1,6 +1,7 @@
 """Which times a sampler visits, from noise to data."""
 
 import abc
+import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -44,8 +45,14 @@ class UniformTime(Grid):
 
     def spaced(self, path: Path, count: int, first: float):
         """See `Grid`."""
-        times = jnp.linspace(first, path.start, count)
-        return jnp.round(times * path.max_steps) / path.max_steps if path.max_steps else times
+        if not path.max_steps:
+            return jnp.linspace(first, path.start, count)
+        # In whole numbers, so that no time comes twice: a step of no length is 0 / 0 to DPM-Solver++.
+        most, least = round(first * path.max_steps), math.ceil(path.start * path.max_steps - 1e-3)
+        if count > most - least + 1:
+            raise ConfigError(f"{count} steps are more than the discretisation allows: from {first:g} to "
+                              f"{path.start:g} this schedule has {most - least + 1} times; take at most so many steps")
+        return jnp.round(jnp.linspace(most, least, count)) / path.max_steps
 
 
 @dataclass(frozen=True)

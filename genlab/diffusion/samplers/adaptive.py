@@ -10,7 +10,7 @@ from genlab.diffusion.denoiser import Denoiser
 from genlab.diffusion.grids import first_time
 from genlab.diffusion.ode import Solution, solve
 from genlab.diffusion.paths import Path
-from genlab.diffusion.samplers.sampler import Constraint, Samples
+from genlab.diffusion.samplers.sampler import Constraint, Samples, beginning
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,10 @@ class AdaptiveOde:
     rtol: float = 1e-5
     atol: float = 1e-5
     denoise: bool = True
+
+    def __post_init__(self):
+        if min(self.rtol, self.atol) < 0 or self.rtol + self.atol == 0:
+            raise ConfigError(f"rtol={self.rtol:g} and atol={self.atol:g} must not be negative, nor both 0")
 
     @property
     def stochastic(self) -> bool:
@@ -47,9 +51,7 @@ class AdaptiveOde:
         if constraint is not None:
             raise ConfigError("the adaptive ODE chooses its own steps and cannot meet a constraint after each; take a "
                               "sampler with fixed steps")
-        if (shape is None) == (x is None):
-            raise ConfigError("sampling begins either with noise of a shape, or with a given x")
-        x = path.prior_sample(key, shape, dtype) if x is None else jnp.asarray(x)
+        x = beginning(path, key, shape, x, start_time, dtype)
         times = jnp.linspace(first_time(path, start_time), path.start, max(intermediates, 1) + 1, dtype=x.dtype)
 
         def body(x, ends):

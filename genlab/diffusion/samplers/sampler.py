@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from genlab.configuration import ConfigError
 from genlab.diffusion.denoiser import Denoiser
-from genlab.diffusion.grids import Grid
+from genlab.diffusion.grids import Grid, first_time
 from genlab.diffusion.paths import Path
 from genlab.diffusion.samplers.correctors import Corrector
 from genlab.diffusion.samplers.deterministic import DpmSolverPlusPlus
@@ -31,6 +31,22 @@ class Samples(NamedTuple):
     x: jax.Array
     trajectory: jax.Array | None = None
     times: jax.Array | None = None
+
+
+def beginning(path: Path, key, shape, x, start_time: float | None, dtype):
+    """Returns what sampling begins with, [B, ...]: noise of `shape` from the prior, or the x given.
+
+    Raises:
+      ConfigError: neither or both; a start outside the path; or noise of the prior anywhere but at the path's end.
+    """
+    if (shape is None) == (x is None):
+        raise ConfigError("sampling begins either with noise of a shape, or with a given x")
+    if x is not None:
+        return jnp.asarray(x)
+    if first_time(path, start_time) != path.end:
+        raise ConfigError(f"noise of a shape is of the path's end, {path.end:g}; to start at {start_time:g}, give an x "
+                          "of that time")
+    return path.prior_sample(key, shape, dtype)
 
 
 @dataclass(frozen=True)
@@ -85,19 +101,17 @@ class Sampler:
           key: of all noise.
           shape: of the samples, [B, ...], where they begin with noise from the prior.
           x: where to begin instead, [B, ...] at `start_time`.
-          start_time: the path's end by default.
+          start_time: of x; the path's end by default.
           constraint: imposed on x after every step.
           intermediates: how many x to keep on the way, evenly spaced over the steps.
           dtype: of the noise that sampling begins with.
 
         Raises:
-          ConfigError: neither a shape nor an x, or times that do not fit the path.
+          ConfigError: see `beginning`; times that do not fit the path; more intermediates than steps.
         """
-        if (shape is None) == (x is None):
-            raise ConfigError("sampling begins either with noise of a shape, or with a given x")
         times = self.times(path, start_time)
         prior_key, step_key, last_key = jax.random.split(key, 3)
-        x = path.prior_sample(prior_key, shape, dtype) if x is None else jnp.asarray(x)
+        x = beginning(path, prior_key, shape, x, start_time, dtype)
         times = times.astype(jnp.result_type(x))
         moves = len(times) - 1
         total = moves + self.denoise

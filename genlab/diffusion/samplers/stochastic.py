@@ -94,6 +94,11 @@ class EdmStochastic(Solver):
     evaluations: ClassVar[int] = 2
     grid: ClassVar[Grid] = Karras()
 
+    def __post_init__(self):
+        if self.churn < 0 or not 0 <= self.least <= self.most or self.inflation <= 0:
+            raise ConfigError(f"the stochastic EDM solver needs churn >= 0, 0 <= least <= most and inflation > 0, not "
+                              f"{self}")
+
     @property
     def stochastic(self) -> bool:
         """See `Solver`."""
