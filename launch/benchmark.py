@@ -1,9 +1,10 @@
-"""Measures genlab: the compiled step, the loop around it, its input, a sweep of small runs, the fit of a law.
+"""Measures genlab: the compiled step, the loop around it, its input, sampling, a sweep of small runs, a law's fit.
 
     python -m launch.benchmark step --peer=../nanodo     the step against nanodo's, and that both compute the same
     python -m launch.benchmark loop                      the step in the real loop against the bare step
     python -m launch.benchmark input                     images a second, beside what the step of a ViT consumes
     python -m launch.benchmark sweep --peer=../nanodo    runs an hour of a sweep against nanodo's steps in a row
+    python -m launch.benchmark sample                    samples of a U-Net against score_sde's algorithm
     python -m launch.benchmark fit                       a law with its bootstrap against SciPy's L-BFGS-B
     python -m launch.benchmark fit --runs=TABLE.csv --columns=params=N,tokens=D --where="in_240 == 1"
 
@@ -24,7 +25,7 @@ from rich.console import Console
 from genlab.configuration import ConfigError
 from launch import flags as command
 
-CASES = ("step", "loop", "sweep", "fit", "input")
+CASES = ("step", "loop", "sweep", "fit", "input", "sample")
 
 _PEER = flags.DEFINE_string("peer", None, "Root of a checkout of nanodo (for step and sweep).")
 _SHAPES = flags.DEFINE_string("shapes", None, "Models as WIDTH,LAYERS,HEADS, separated by blanks.")
@@ -47,7 +48,7 @@ def main(case: str) -> int:
     from launch.benchmarks.shapes import DEFAULT_SHAPES, parse_shapes
 
     shapes = parse_shapes(_SHAPES.value or DEFAULT_SHAPES)
-    if case not in ("loop", "input", "fit") and not _PEER.value:
+    if case not in ("loop", "input", "fit", "sample") and not _PEER.value:
         raise ConfigError(f"{case} compares with nanodo: give --peer=PATH, the root of a checkout of it")
     if _OUTPUT.value and not Path(_OUTPUT.value).resolve().parent.is_dir():
         raise ConfigError(f"--output={_OUTPUT.value}: there is no folder {Path(_OUTPUT.value).parent}")
@@ -70,6 +71,12 @@ def _measure(case: str, shapes: list, console: Console) -> tuple[dict, bool]:
         from launch.benchmarks import input as input_pipeline
 
         return input_pipeline.run(_MODEL.value, _TURNS.value, _SECONDS.value, console)
+    if case == "sample":
+        from genlab.sweeps.placement import devices_of_cores
+        from launch.benchmarks import sample
+
+        devices_of_cores()
+        return sample.run(_TURNS.value, _SECONDS.value, console)
     if case == "loop":
         from launch.benchmarks import loop
 

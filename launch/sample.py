@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from genlab.configuration import ConfigError
+from genlab.sweeps.placement import devices_of_cores
 from genlab.trained import load_run
 from genlab.training.program import enable_compilation_cache
 from launch import flags as command
@@ -63,6 +64,7 @@ _DIFFUSION_FLAGS = ("sampler", "steps", "guidance", "classes", "task", "strength
 def main() -> int:
     """Prints texts, or writes a picture and says where."""
     enable_compilation_cache()
+    devices_of_cores()
     run = load_run(_WORKDIR.value)
     objective, data = run.experiment.objective, run.experiment.data
     if hasattr(objective, "generate") and hasattr(data, "load_tokenizer"):

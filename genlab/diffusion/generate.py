@@ -58,23 +58,12 @@ def generate(
         # The last chunk is filled up with the last label.
         label = np.pad(np.asarray(label, np.int32), (0, chunks * chunk - count), mode="edge")
 
-    cut = _Cut(chunk)
-
-    @jax.jit
-    def draw(variables, key, label_B) -> Samples:
-        denoiser = denoiser_of(variables, label_B)
-
-        def denoise(x, t):
-            return jax.tree.map(cut, denoiser(cut(x), t))
-
-        return sampler.sample(path, denoise, key, (chunk, *shape), intermediates=intermediates)
-
-    variables = jax.device_put(variables, cut.whole)
+    program = ChunkProgram(sampler, path, denoiser_of, (chunk, *shape), intermediates)
+    variables = jax.device_put(variables, program.whole)
     drawn = []
     for i in range(chunks):
-        label_B = None if label is None else jax.device_put(label[i * chunk:(i + 1) * chunk], cut.whole)
-        chunk_key = jax.device_put(jax.random.fold_in(key, i), cut.whole)
-        drawn.append(jax.device_get(draw(variables, chunk_key, label_B)))
+        label_B = None if label is None else label[i * chunk:(i + 1) * chunk]
+        drawn.append(jax.device_get(program(variables, jax.random.fold_in(key, i), label_B)))
         if on_progress is not None:
             on_progress(min((i + 1) * chunk, count), count)
     x = np.concatenate([samples.x for samples in drawn])[:count]
@@ -83,15 +72,30 @@ def generate(
     return Samples(x, np.concatenate([samples.trajectory for samples in drawn], axis=1)[:, :count], drawn[0].times)
 
 
-class _Cut:
-    """Keeps examples [chunk, ...] cut over as many of this process's devices as divide the chunk."""
+class ChunkProgram:
+    """Samples of one shape [chunk, ...], compiled once and cut over as many devices as divide the chunk.
 
-    def __init__(self, chunk: int):
+    Attributes:
+      whole: where arguments are put: on each of the devices.
+    """
+
+    def __init__(self, sampler, path: Path, denoiser_of, shape: tuple[int, ...], intermediates: int = 0):
         devices = jax.local_devices()
-        count = math.gcd(chunk, len(devices))
+        count = math.gcd(shape[0], len(devices))
         mesh = jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:count])
-        self.whole = NamedSharding(mesh, PartitionSpec())
-        self.examples = NamedSharding(mesh, PartitionSpec("data"))
+        self.whole, examples = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
 
-    def __call__(self, x):
-        return jax.lax.with_sharding_constraint(x, self.examples)
+        def cut(x):
+            return jax.lax.with_sharding_constraint(x, examples)
+
+        @jax.jit
+        def draw(variables, key, label_B) -> Samples:
+            denoiser = denoiser_of(variables, label_B)
+            return sampler.sample(path, lambda x, t: jax.tree.map(cut, denoiser(cut(x), t)), key, shape,
+                                  intermediates=intermediates)
+
+        self._draw = draw
+
+    def __call__(self, variables, key, label_B=None) -> Samples:
+        """Returns a chunk of samples, by a key and, of a conditional model, labels [chunk]; does not wait for them."""
+        return self._draw(*jax.device_put((variables, key, label_B), self.whole))

@@ -31,6 +31,17 @@ def has_accelerator(devices: Path = Path("/dev")) -> bool:
     return plugin and any(next(devices.glob(pattern), None) for pattern in _ACCELERATOR_FILES)
 
 
+def devices_of_cores() -> None:
+    """On a CPU makes every core a device of JAX's; to be called before JAX has met its devices.
+
+    XLA runs much of a network on one thread a device: a batch cut over two devices keeps two cores busy.
+    """
+    if not has_accelerator() and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        import jax
+
+        jax.config.update("jax_num_cpu_devices", len(available_cores()))
+
+
 def automatic_workers() -> int:
     """Worker processes by default: one a core as memory allows; none on an accelerator or a single core."""
     if has_accelerator():

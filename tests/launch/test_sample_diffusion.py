@@ -1,0 +1,159 @@
+"""launch.sample and launch.evaluate on diffusion runs."""
+
+import dataclasses
+import functools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from genlab.configuration import ConfigError
+from genlab.data import Digits, EightGaussians, Images, Points
+from genlab.diffusion.samplers import AdaptiveOde, Ddim, Sampler
+from genlab.experiment import Experiment, run
+from genlab.models.denoising_mlp import DenoisingMLP
+from genlab.models.dit import DiT
+from genlab.objectives.diffusion import ImageDiffusion, PointDiffusion
+from genlab.objectives.generation import SampleQuality
+from genlab.objectives.grey_levels import GreyLevels
+from genlab.trained import Trained, load_run
+from genlab.training.loop import Training
+from genlab.training.optimizers import AdamW
+from genlab.training.plans import choose_plan
+from genlab.training.program import program_for
+from launch.samples.diffusion import Request, make, operator_of
+from launch.samples.samplers import SAMPLERS, named_sampler
+from launch.samples.scores import scores
+
+DIT = DiT(image_size=8, channels=1, num_classes=10, patch_size=4, width=16, depth=1, num_heads=2)
+DIGITS = Experiment(
+    objective=ImageDiffusion(model=DIT, pixels=GreyLevels(17), label_dropout=0.1),
+    data=Images(source=Digits()), optimizer=AdamW(learning_rate=0.01),
+    training=Training(steps=4, batch_size=16, evaluate_examples=32, writers=(), devices=1),
+)  # fmt: skip
+POINTS = dataclasses.replace(DIGITS, objective=PointDiffusion(model=DenoisingMLP(width=16, depth=1)),
+                             data=Points(source=EightGaussians(), examples=600, held_out_examples=300))
+SAMPLER = Sampler(Ddim(), 3)
+
+
+@functools.cache
+def fresh(experiment: Experiment) -> Trained:
+    """A run with parameters drawn at random in place of trained ones."""
+    program = program_for(experiment.objective, experiment.optimizer, 1, None, choose_plan(16, 1, 1))
+    return Trained(experiment, jax.jit(experiment.objective.init)(jax.random.key(0)), 0, program, Path("nowhere"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("digits")
+    run(DIGITS, made)
+    return made
+
+
+def call(environment, module, *flags):
+    return subprocess.run([sys.executable, "-m", module, *flags], env=environment, capture_output=True, text=True)
+
+
+def test_samples_are_a_picture_an_animation_or_arrays(tmp_path):
+    request = Request(SAMPLER, count=12, classes=(3, 5), chunk=5)
+    said = make(fresh(DIGITS), request, tmp_path / "grid.png")
+    assert said == "12 samples, 3 evaluations each"
+    assert Image.open(tmp_path / "grid.png").size == (17 * 19, 53 * 19)  # Two columns, one a class.
+    make(fresh(DIGITS), request, tmp_path / "way.gif")
+    assert Image.open(tmp_path / "way.gif").n_frames > 1
+    make(fresh(DIGITS), request, tmp_path / "arrays.npz")
+    arrays = np.load(tmp_path / "arrays.npz")
+    assert arrays["sample"].shape == (12, 8, 8, 1) and arrays["sample"].dtype == np.uint8
+    np.testing.assert_array_equal(arrays["label"], [3, 5] * 6)
+    assert json.loads(str(arrays["settings"]))["sampler"] == repr(SAMPLER)
+
+
+def test_points_are_drawn_on_their_way(tmp_path):
+    make(fresh(POINTS), Request(SAMPLER, count=50, chunk=50), tmp_path / "ways.png")
+    assert Image.open(tmp_path / "ways.png").size[0] > 1_000
+
+
+@pytest.mark.parametrize(("task", "rows"), [
+    ("inpaint", ["image", "measured", "restored"]), ("super_resolution", ["image", "measured", "restored"]),
+    ("edit", ["image", "edited by 0.5"]), ("interpolate", ["image", "0%", "17%", "33%", "50%", "67%", "83%", "100%"]),
+])  # fmt: skip
+def test_held_out_images_are_restored_edited_and_interpolated(task, rows, tmp_path):
+    said = make(fresh(DIGITS), Request(SAMPLER, count=3, task=task), tmp_path / "rows.npz")
+    arrays = dict(np.load(tmp_path / "rows.npz"))
+    assert list(arrays) == rows and all(array.shape == (3, 8, 8, 1) for array in arrays.values())
+    assert ", ".join(rows) in said
+    if task == "inpaint":  # What is known stays.
+        known = operator_of(task, (8, 8, 1)).mask
+        np.testing.assert_array_equal(arrays["restored"][:, known], arrays["image"][:, known])
+
+
+@pytest.mark.parametrize(("experiment", "request_", "name", "message"), [
+    (DIGITS, Request(SAMPLER, classes=(10,)), "a.png", "there is no class 10 among 10, 0 to 9"),
+    (DIGITS, Request(SAMPLER), "a.jpg", "must end in .png, .gif, .npz: a picture, an animation or arrays"),
+    (DIGITS, Request(SAMPLER, task="edit"), "a.gif", "an animation is of samples on their way; edit writes .png"),
+    (DIGITS, Request(SAMPLER, 2, task="colourise"), "a.png", "images of 1 channel have no colours to find"),
+    (POINTS, Request(SAMPLER, guidance=2.0), "a.png", "guidance=2.0 asks for a class, but this run is unconditional"),
+    (POINTS, Request(SAMPLER, classes=(1,)), "a.png", "classes are asked for, but this run is unconditional"),
+    (POINTS, Request(SAMPLER), "a.gif", "animations are of images; this run is of points"),
+    (POINTS, Request(SAMPLER, task="inpaint"), "a.png", "inpaint are of images; this run is of points"),
+])  # fmt: skip
+def test_what_cannot_be_made_is_a_one_line_error(experiment, request_, name, message, tmp_path):
+    with pytest.raises(ConfigError) as error:
+        make(fresh(experiment), request_, tmp_path / name)
+    assert message in str(error.value)
+
+
+def test_samplers_are_known_by_name_and_take_steps():
+    assert named_sampler("heun").evaluations == 35 and named_sampler("heun", 10).evaluations == 19
+    assert isinstance(SAMPLERS["ode"], AdaptiveOde)
+    for name, message in (("euler", "there is no sampler 'euler'"), ("ode", "the sampler ode chooses its own steps")):
+        with pytest.raises(ConfigError, match=message):
+            named_sampler(name, 5)
+
+
+def test_a_classifier_reads_the_samples(tmp_path):
+    from tests.launch.test_sample_images import CLASSIFIER
+
+    run(CLASSIFIER, tmp_path / "classifier")
+    record, read = scores(fresh(DIGITS), SampleQuality(SAMPLER, samples=64), str(tmp_path / "classifier"))
+    assert record.extractor.startswith("features of ") and len(record.extractor_hash) == 16
+    assert 0 <= read["read_as_asked"].value < 0.6
+    with pytest.raises(ConfigError, match="holds no run"):
+        scores(fresh(DIGITS), SampleQuality(SAMPLER), str(tmp_path / "nothing"))
+
+
+def test_the_commands_say_what_they_did(folder, environment):
+    path = folder / "grid.png"
+    made = call(environment, "launch.sample", f"--workdir={folder}", "--images=4", "--steps=3", "--guidance=2",
+                f"--output={path}")
+    assert made.returncode == 0 and f"4 samples, 3 evaluations each; {path}" in made.stdout, made.stderr
+    asked = call(environment, "launch.evaluate", f"--workdir={folder}", "--evaluation=likelihood,samples",
+                 "--examples=32", "--samples=40", "--steps=3", "--json")
+    assert asked.returncode == 0, asked.stderr
+    said = json.loads(asked.stdout)
+    assert said["bits_per_dimension"]["mean"] > 0
+    assert said["samples"]["extractor"] == "pixels" and said["samples"]["samples"] == 40
+    assert {"frechet_distance", "held_out_frechet_distance", "neighbour_ratio"} <= set(said["samples"]["scores"])
+    assert "fid" not in said["samples"]["scores"]
+
+
+@pytest.mark.parametrize(("command", "flags", "message"), [
+    ("launch.sample", ["--prompt=x"], "--prompt does not go with a run on diffusion"),
+    ("launch.sample", ["--classes=x"], "--classes=x must be numbers, as 3,5"),
+    ("launch.evaluate", ["--evaluation=likelihood", "--sampler=euler_maruyama"],
+     "a likelihood is that of the probability-flow ODE, and EulerMaruyama adds noise"),
+    ("launch.evaluate", ["--evaluation=knn"], "a probe reads features, of which ImageDiffusion gives none"),
+])  # fmt: skip
+def test_a_flag_that_does_not_fit_is_a_one_line_error(folder, environment, command, flags, message):
+    result = call(environment, command, f"--workdir={folder}", *flags)
+    assert result.returncode == 2 and message in result.stderr and result.stderr.count("\n") == 1, result.stderr
+
+
+def test_a_run_comes_back_as_it_was_trained(folder):
+    loaded = load_run(folder)
+    assert loaded.experiment == DIGITS and loaded.step == 4
