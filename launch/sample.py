@@ -50,6 +50,8 @@ _SAMPLER = flags.DEFINE_enum("sampler", None, list(SAMPLERS), "Of a diffusion mo
                              "restore images ancestral, in 100 steps.")
 _STEPS = flags.DEFINE_integer("steps", None, "Of the sampler; by default its own number.", lower_bound=1)
 _GUIDANCE = flags.DEFINE_float("guidance", 1.0, "Scale of classifier-free guidance; 1 for none.", lower_bound=0.0)
+_CLASSIFIER = flags.DEFINE_string("classifier", None, "Folder of a classifier's run that guides samples to --classes.")
+_CLASSIFIER_SCALE = flags.DEFINE_float("classifier_scale", 1.0, "Scale of that guidance.", lower_bound=0.0)
 _CLASSES = flags.DEFINE_list("classes", [], "Numbers of the classes to make, in turn; all by default.")
 _TASK = flags.DEFINE_enum("task", "generate", TASKS, "What a diffusion model is to do.")
 _STRENGTH = flags.DEFINE_float("strength", 0.5, "Of an edit: 1 keeps nothing of the image.")
@@ -58,7 +60,8 @@ _CHUNK = flags.DEFINE_integer("chunk", 64, "Samples made at a time, as memory al
 _TEXT_FLAGS = ("prompt", "tokens", "temperature", "top_k", "top_p", "samples")
 _IMAGE_FLAGS = ("images", "output")
 _MOST_IMAGES = 256
-_DIFFUSION_FLAGS = ("sampler", "steps", "guidance", "classes", "task", "strength", "chunk")
+_DIFFUSION_FLAGS = ("sampler", "steps", "guidance", "classes", "task", "strength", "chunk", "classifier",
+                    "classifier_scale")
 
 
 def main() -> int:
@@ -116,7 +119,7 @@ def _make_samples(run) -> None:
     sampler = named_sampler(_SAMPLER.value or ("ancestral" if restores else "dpm_solver"),
                             _STEPS.value or (100 if restores and not _SAMPLER.value else None))
     request = Request(sampler, _IMAGES.value, _GUIDANCE.value, classes, _TASK.value, _STRENGTH.value, _CHUNK.value,
-                      _SEED.value)
+                      _SEED.value, load_run(_CLASSIFIER.value) if _CLASSIFIER.value else None, _CLASSIFIER_SCALE.value)
     path = Path(_OUTPUT.value or run.folder / "sample.png")
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("sampling", total=_IMAGES.value)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from genlab.configuration import ConfigError
 from genlab.diffusion.denoiser import Denoised, Denoiser, Prediction
+from genlab.diffusion.dequantization import Uniform
 from genlab.diffusion.guidance import classifier_free
 from genlab.diffusion.paths import VP, Path, expand
 from genlab.diffusion.times import Times, UniformTime, stratified
@@ -208,6 +209,10 @@ class ImageDiffusion(ScoreMatching, ImageObjective):
         if self.dequantize and key is not None:
             return self.pixels.dequantize(batch["image"], key)
         return self.pixels.normalize(batch["image"])
+
+    def dequantization(self, variables) -> Uniform:
+        """Returns how the likelihood makes levels continuous."""
+        return Uniform(self.pixels.count)
 
     def decode(self, x):
         """Returns uint8 images: see `ScoreMatching`."""

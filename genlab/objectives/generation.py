@@ -11,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from genlab.configuration import ConfigError
-from genlab.diffusion.likelihood import ProbabilityFlow, bits_per_dimension
+from genlab.diffusion.dequantization import dequantized_bits
+from genlab.diffusion.likelihood import ProbabilityFlow
 from genlab.diffusion.samplers import AdaptiveOde, Sampler
 from genlab.evaluation import PixelFeatures, PointFeatures, References, SampleScores, Scoring, score_samples
+from genlab.objectives.dequantization import VariationalDequantization
 from genlab.objectives.diffusion import ImageDiffusion, PointDiffusion, ScoreMatching
 from genlab.objectives.metric import Estimate
 from genlab.objectives.probes import Collect
@@ -21,10 +23,11 @@ from genlab.objectives.probes import Collect
 
 @dataclasses.dataclass(frozen=True)
 class BitsPerDimension:
-    """Exact bits per dimension of held-out images, uniformly dequantised: "bits_per_dimension".
+    """Exact bits per dimension of held-out images, dequantised as the objective has it: "bits_per_dimension".
 
-    An upper bound on those of the levels (Theis et al. 2015, arXiv 1511.01844, section 3.1). Of a class-conditional
-    model they are p(x | label)'s; with `conditional` off, those of the model without a label.
+    Uniformly, or by noise that was trained for the model (genlab/objectives/dequantization.py); either gives an upper
+    bound on those of the levels (Theis et al. 2015, arXiv 1511.01844, section 3.1). Of a class-conditional model they
+    are p(x | label)'s; with `conditional` off, those of the model without a label.
 
     Attributes:
       flow: how the ODE is solved.
@@ -38,7 +41,7 @@ class BitsPerDimension:
 
     def check(self, objective: Any, data: Any) -> None:
         """See genlab/objectives/probes.py."""
-        if not isinstance(objective, ImageDiffusion):
+        if not isinstance(objective, ImageDiffusion | VariationalDequantization):
             raise ConfigError(f"bits per dimension are of diffusion models of images, not of "
                               f"{type(objective).__name__}")
 
@@ -49,11 +52,11 @@ class BitsPerDimension:
 
     def read(self, objective: ImageDiffusion, variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """The bits per dimension of a batch's images."""
-        level_key, probe_key = jax.random.split(batch_key(batch))
-        x = objective.pixels.dequantize(batch["image"], level_key)
-        label = jnp.asarray(batch["label"], jnp.int32) if self.conditional and objective.model.num_classes else None
-        found = self.flow.log_likelihood(objective.path, objective.denoiser(variables, label), x, probe_key)
-        return {"bits": bits_per_dimension(found.log_density, x[0].size, objective.pixels.count)}
+        network = getattr(objective, "teacher", objective).model
+        label = jnp.asarray(batch["label"], jnp.int32) if self.conditional and network.num_classes else None
+        return {"bits": dequantized_bits(
+            self.flow, objective.path, objective.denoiser(variables, label), objective.pixels.levels(batch["image"]),
+            batch_key(batch), objective.dequantization(variables))}
 
 
 @dataclasses.dataclass(frozen=True)

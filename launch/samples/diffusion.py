@@ -1,5 +1,6 @@
 """What a diffusion run makes: samples, their way from noise, and held-out images restored, edited, interpolated."""
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 from genlab.configuration import ConfigError
 from genlab.diffusion.editing import edit
 from genlab.diffusion.generate import generate
+from genlab.diffusion.guidance import clean_classifier_guided
 from genlab.diffusion.inverse import NullSpace, solve_inverse
 from genlab.diffusion.likelihood import interpolate
 from genlab.diffusion.operators import Colourisation, Inpainting, Operator, SuperResolution
@@ -43,6 +45,8 @@ class Request:
       strength: of an edit.
       chunk: samples at a time.
       seed: of the noise.
+      classifier: a run of classification that guides samples too, by the images that are expected; or none.
+      classifier_scale: of that guidance.
     """
 
     sampler: Any
@@ -53,12 +57,18 @@ class Request:
     strength: float = 0.5
     chunk: int = 64
     seed: int = 0
+    classifier: Trained | None = None
+    classifier_scale: float = 1.0
 
     def check(self, run: Trained, path: Path) -> None:
         """Raises ConfigError, in one line, for what cannot be made of this run, or written to this path."""
         objective = run.experiment.objective
         objective.check_guidance(self.guidance)
-        classes = objective.model.num_classes
+        classes = self.num_classes(run)
+        if self.classifier and (not hasattr(self.classifier.experiment.objective, "probabilities")
+                                or self.classifier.experiment.data.image_shape != run.experiment.data.image_shape):
+            raise ConfigError(f"{self.classifier.folder} is no run of classification of such images; --classifier "
+                              "needs one")
         if self.classes and not classes:
             raise ConfigError("classes are asked for, but this run is unconditional")
         for label in self.classes:
@@ -73,9 +83,13 @@ class Request:
         if self.task != "generate" and path.suffix == ".gif":
             raise ConfigError(f"an animation is of samples on their way; {self.task} writes .png or .npz")
 
+    def num_classes(self, run: Trained) -> int:
+        """How many classes can be asked for: those of the classifier, or of the run itself."""
+        return (self.classifier or run).experiment.objective.model.num_classes
+
     def labels(self, run: Trained) -> np.ndarray | None:
         """The class of each sample, int32 [count]; None of an unconditional run."""
-        classes = run.experiment.objective.model.num_classes
+        classes = self.num_classes(run)
         if not classes:
             return None
         return np.resize(np.asarray(self.classes or range(classes), np.int32), self.count)
@@ -108,14 +122,29 @@ def draw(run: Trained, request: Request, intermediates: int = 0,
     """Samples [count, ...] in the units of the network."""
     objective: ScoreMatching = run.experiment.objective
 
-    def denoiser_of(variables, label):
-        return objective.denoiser(variables, label, request.guidance)
+    classifier = request.classifier
 
+    def denoiser_of(variables, label):
+        own, told = variables
+        denoiser = objective.denoiser(own, label if objective.model.num_classes else None, request.guidance)
+        if classifier is None:
+            return denoiser
+        return clean_classifier_guided(objective.path, denoiser, functools.partial(_log_probability, classifier, told),
+                                       label, request.classifier_scale)
+
+    variables = (run.variables, classifier.variables if classifier else {})
     return generate(
-        request.sampler, objective.path, denoiser_of, run.variables, stream_key(request.seed, "sample"), request.count,
+        request.sampler, objective.path, denoiser_of, variables, stream_key(request.seed, "sample"), request.count,
         objective.example_shape(),
         chunk=min(request.chunk, request.count), label=request.labels(run), intermediates=intermediates,
         on_progress=on_progress)
+
+
+def _log_probability(classifier: Trained, variables, x, label_B):
+    """Of the classes, [B], for images in the units of diffusion, [-1, 1]."""
+    objective = classifier.experiment.objective
+    logits_BK = objective.model.apply(variables, objective.pixels.normalize(127.5 * (x + 1)))
+    return jnp.take_along_axis(jax.nn.log_softmax(logits_BK), label_B[:, None], axis=-1)[:, 0]
 
 
 def decoded(run: Trained, x: np.ndarray) -> np.ndarray:
@@ -203,7 +232,7 @@ _TASKS = {"edit": _edited, "interpolate": _interpolated}
 
 def _columns(request: Request, run: Trained) -> int:
     """A column a class, or about a square."""
-    classes: Sequence[int] = request.classes or range(run.experiment.objective.model.num_classes)
+    classes: Sequence[int] = request.classes or range(request.num_classes(run))
     return min(request.count, len(classes) if len(classes) > 1 else int(np.ceil(request.count**0.5)))
 
 

@@ -26,7 +26,7 @@ from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
 from genlab.training.plans import choose_plan
 from genlab.training.program import program_for
-from launch.samples.diffusion import Request, make, operator_of
+from launch.samples.diffusion import Request, draw, make, operator_of
 from launch.samples.samplers import SAMPLERS, named_sampler
 from launch.samples.scores import scores
 
@@ -125,6 +125,12 @@ def test_a_classifier_reads_the_samples(tmp_path):
     assert 0 <= read["read_as_asked"].value < 0.6
     with pytest.raises(ConfigError, match="holds no run"):
         scores(fresh(DIGITS), SampleQuality(SAMPLER), str(tmp_path / "nothing"))
+    # The same classifier guides: samples move, and a run of another kind is refused.
+    plain, guided = (draw(fresh(DIGITS), Request(SAMPLER, 4, classifier=each, classifier_scale=50.0)).x
+                     for each in (None, load_run(tmp_path / "classifier")))
+    assert np.abs(plain - guided).max() > 1e-3
+    with pytest.raises(ConfigError, match="is no run of classification of such images; --classifier needs one"):
+        make(fresh(DIGITS), Request(SAMPLER, 4, classifier=fresh(DIGITS)), tmp_path / "a.png")
 
 
 def test_the_commands_say_what_they_did(folder, environment):

@@ -69,7 +69,8 @@ def test_who_says_nothing_of_the_noise_loses_its_variance(name):
 
 @pytest.mark.parametrize("name", PATHS)
 def test_the_target_of_edm_has_variance_one_at_every_time(name):
-    objective = PointDiffusion(model=Says(), path=PATHS[name], prediction=Prediction("edm", 0.7), weighting="prediction")
+    prediction = Prediction("edm", 0.7)
+    objective = PointDiffusion(model=Says(), path=PATHS[name], prediction=prediction, weighting="prediction")
     for least, most in ((0.0, 0.3), (0.7, 1.0)):
         path = PATHS[name]
         width = path.end - path.start
@@ -101,7 +102,7 @@ def test_a_weighting_is_of_what_is_known_and_not_of_what_is_predicted(kind, weig
 
 @pytest.mark.parametrize("name", PATHS)
 def test_the_likelihood_weighting_is_half_the_range_of_the_log_snr_whatever_times_are_drawn(name):
-    """The integral of g^2 / (2 sigma^2) is that of -(log SNR)' / 2, for a noise that is missed by its whole variance."""
+    """The integral of g^2 / (2 sigma^2) is that of -(log SNR)' / 2, for noise that is missed by its whole variance."""
     path = PATHS[name]
     expected = 0.5 * float(path.log_snr(jnp.float32(path.start)) - path.log_snr(jnp.float32(path.end)))
     objective = PointDiffusion(model=Says(), path=path, weighting="likelihood", times=times.UniformLogSnr())
@@ -149,7 +150,8 @@ def test_the_network_is_told_the_time_or_a_quarter_of_the_log_noise(noise_level,
 def test_scaled_inputs_have_variance_one():
     objective = PointDiffusion(model=Says(slope=1.0), path=EDM(), prediction=Prediction("data", 0.5), scale_inputs=True)
     t = jnp.float32(3.0)
-    x_t = objective.path.perturb(0.5 * jax.random.normal(KEY, (5_000, 2)), jax.random.normal(jax.random.key(1), (5_000, 2)), t)
+    data, noise = (jax.random.normal(jax.random.key(k), (5_000, 2)) for k in (0, 1))
+    x_t = objective.path.perturb(0.5 * data, noise, t)
     seen = objective.denoiser(objective.init(KEY))(x_t, t).data
     assert float(seen.std()) == pytest.approx(1.0, abs=0.03)
 
@@ -193,7 +195,7 @@ def test_eight_devices_compute_as_one_and_draw_different_noise():
 
 
 @pytest.mark.parametrize(("objective", "message"), [
-    (PointDiffusion(model=Says(), label_dropout=0.1), "hides labels, but the network reads none: set model.num_classes"),
+    (PointDiffusion(model=Says(), label_dropout=0.1), "hides labels, but the network reads none: set model.num_"),
     (PointDiffusion(model=Says(), label_dropout=1.0), "label_dropout=1.0 is no share"),
     (PointDiffusion(model=Says(), weighting="snr"), "weighting must be one of noise, prediction, data, likelihood"),
 ])  # fmt: skip
@@ -212,7 +214,7 @@ def test_guidance_of_a_run_that_cannot_be_guided_is_a_one_line_error():
 
 def test_data_that_do_not_fit_are_a_one_line_error():
     images = ImageDiffusion(model=Says(num_classes=7))
-    with pytest.raises(ConfigError, match="the data have 10 classes, but model.num_classes is 7; 0 learns without labels"):
+    with pytest.raises(ConfigError, match="the data have 10 classes, but model.num_classes is 7; 0 learns without"):
         images.check_data(Images(source=Digits()))
     with pytest.raises(ConfigError, match="needs images, not Points"):
         images.check_data(Points())
