@@ -41,6 +41,11 @@ class Path(abc.ABC):
         return None
 
     @property
+    def evenly_timed(self) -> bool:
+        """Whether steps of equal length in t suit its SDE: not if time is the noise level itself, or rates explode."""
+        return True
+
+    @property
     def prior_std(self) -> float:
         """Of the normal distribution, of mean 0, that sampling starts from."""
         return 1.0
@@ -267,6 +272,11 @@ class EDM(Path):
         return self.sigma_max
 
     @property
+    def evenly_timed(self) -> bool:
+        """See `Path`."""
+        return False
+
+    @property
     def prior_std(self) -> float:
         """See `Path`."""
         return self.sigma_max
@@ -305,6 +315,11 @@ class Flow(Path):
 
     def __post_init__(self):
         _check_start(self.start, 0.5)
+
+    @property
+    def evenly_timed(self) -> bool:
+        """See `Path`."""
+        return False
 
     @property
     def end(self) -> float:

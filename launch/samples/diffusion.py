@@ -108,7 +108,8 @@ def make(run: Trained, request: Request, path: Path, on_progress: Callable[[int,
     if path.suffix == ".npz":
         write_arrays(path, run, request, samples)
     elif points:
-        held_out = load_splits(run.experiment.data).held_out.gather(np.arange(_CLOUD))["point"]
+        source = load_splits(run.experiment.data).held_out
+        held_out = source.gather(np.arange(min(_CLOUD, len(source))))["point"]
         trajectories(samples.trajectory[:, :_CLOUD], samples.times, held_out).savefig(path, dpi=200)
     elif path.suffix == ".gif":
         save_animation(decoded(run, samples.trajectory), _columns(request, run), path)

@@ -12,8 +12,8 @@ from genlab.data import Digits, Points
 from genlab.training.program import count_parameters
 
 MODULES = {"toys": toys, "digits": digits, "cifar10": cifar10}
-CONFIGS = ("toys:moons", "toys:gaussians", "toys:checkerboard", "digits:dit", "digits:unet", "digits:dequantized", "cifar10:mini",
-           "cifar10:ddpm", "cifar10:ddpm++,vp", "cifar10:ddpm++,subvp", "cifar10:ddpm++,deep-vp",
+CONFIGS = ("toys:moons", "toys:gaussians", "toys:checkerboard", "digits:dit", "digits:unet", "digits:dequantized",
+           "cifar10:mini", "cifar10:ddpm", "cifar10:ddpm++,vp", "cifar10:ddpm++,subvp", "cifar10:ddpm++,deep-vp",
            "cifar10:ddpm++,deep-subvp", "cifar10:ncsn++,ve", "cifar10:ncsn++,deep-ve", "cifar10:edm",
            "cifar10:edm,conditional", "cifar10:flow", "cifar10:dit", "cifar10:dit,B/2")  # fmt: skip
 # Millions: Ho et al. 2020, appendix B; Karras et al. 2022, appendix F.

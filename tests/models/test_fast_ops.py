@@ -66,7 +66,7 @@ def test_layer_norm_of_constant_rows_has_finite_gradients():
 
 
 @pytest.mark.parametrize("norm", [ops.group_norm, ops.group_norm_silu])
-@pytest.mark.parametrize("groups", [1, 2, 6])
+@pytest.mark.parametrize("groups", [1, 3])
 def test_group_norm(norm, groups):
     x = normal(3, 5, 4, 6) * np.arange(1, 7, dtype=np.float32) + 3.0
     assert_parity(lambda x, scale, bias: norm(x, scale, bias, groups, 1e-6), x, normal(6), normal(6, seed=1),
@@ -78,10 +78,10 @@ def test_group_norm_of_constant_images_has_finite_gradients():
                   normal(4), normal(4, seed=1))
 
 
-@pytest.mark.parametrize("channels, features", [(3, 5), (5, 3)])
-@pytest.mark.parametrize("kernel_size, padding", [(3, 0), (3, 1), (3, 2), (3, 3), (5, 2), (2, 0)])
+@pytest.mark.parametrize("channels, features", [(3, 32), (32, 3)])
+@pytest.mark.parametrize("kernel_size, padding", [(3, 1), (3, 3), (4, 1)])
 def test_convolution_of_stride_1(kernel_size, padding, channels, features):
-    """Either side of the kernel's gradient is the image, and padding beyond the kernel has a way of its own."""
+    """Wide kernels' gradients are convolutions of either side, but for padding beyond the kernel."""
     assert_parity(lambda x, kernel: ops.convolution(x, kernel, 1, padding), normal(2, 6, 7, channels),
                   normal(kernel_size, kernel_size, channels, features), tolerance=1e-5)
 

@@ -17,9 +17,10 @@ from genlab.training.optimizers import AdamW
 from genlab.training.step import initial_state, make_train_step
 
 LEVELS = GreyLevels(4)
-TEACHER = ImageDiffusion(model=DiT(image_size=4, channels=1, patch_size=2, width=16, depth=1, num_heads=1), pixels=LEVELS)
-OBJECTIVE = VariationalDequantization(model=Dequantizer(image_size=4, channels=1, width=8), teacher=TEACHER,
-                                      pixels=LEVELS)  # fmt: skip
+DIT = DiT(image_size=4, channels=1, patch_size=2, width=16, depth=1, num_heads=1)
+TEACHER = ImageDiffusion(model=DIT, pixels=LEVELS)
+DEQUANTIZER = Dequantizer(image_size=4, channels=1, width=8)
+OBJECTIVE = VariationalDequantization(model=DEQUANTIZER, teacher=TEACHER, pixels=LEVELS)
 
 
 def batch(count=64):
