@@ -81,6 +81,9 @@ def weight_gradient(x_ND, g_NF):
 # Images, a few at a time.
 
 _CONVOLUTION = ("NHWC", "HWIO", "NHWC")
+# Channels from which a kernel's gradient is a convolution itself: 64 x 32 x 32 take 11 ms by taps and 32 by convolution
+# from 16 to 16 channels; 16 x 32 x 32 take 6.2 and 4.8 from 32 to 32, 26 and 12 from 96 to 32.
+_COLUMNS = 32
 # Places (images times pixels) that are worked on at a time, so that they stay in the cache. All at once, a ResNet-20's
 # step took a fifth longer (batch 64); from 1,024 to 8,192 there is little between them.
 _PLACES = 2_048
@@ -119,8 +122,8 @@ def convolution(x_BIJC, kernel_KKCF, stride, padding):
 
     On one core XLA's forward convolution runs at 40 to 120 GFLOP/s, its gradients at 30 to 80, but inside a scan over
     steps as a plain loop at 1 (to the input) and .3 (to the kernel; 64 x 32 x 32 x 16, jax 0.10.2): so the gradient to
-    the input is one more forward convolution, and so is that to the kernel at stride 1. A step of ResNet-20 on 64
-    images: .34 s of CPU time inside a scan in place of 10 s, and outside .37 in place of .44.
+    the input is one more forward convolution, and so is that to the kernel at stride 1, if it is wide. A step of
+    ResNet-20 on 64 images: .34 s of CPU time inside a scan in place of 10 s, and outside .37 in place of .44.
     """
     return _convolution(x_BIJC, kernel_KKCF, stride, padding)
 
@@ -158,7 +161,7 @@ def _correlate(x_BIJC, kernel_KKCF, padding):
 
 def _kernel_gradient(x_BIJC, g_BIJF, shape, stride, padding):
     """By parts: at once XLA would compute all that went into x and g again, in the order of turned axes."""
-    by_convolution = stride == 1 and padding < shape[0]
+    by_convolution = stride == 1 and padding < shape[0] and max(shape[2:]) >= _COLUMNS
     part = _kernel_gradient_by_convolution if by_convolution else _kernel_gradient_by_taps
     return _sum_over_images(lambda g, x: part(x, g, shape, stride, padding), g_BIJF, x_BIJC)
 
@@ -167,8 +170,8 @@ def _kernel_gradient_by_convolution(x_BIJC, g_BIJF, shape, _, padding):
     """The cross-correlation of x and g over images.
 
     One of them is the image, the other the kernel, whose channels are the batch: the wider one, for these are the
-    columns of the matmul within (16 x 32 x 32, 96 to 32 channels: 62 GFLOP/s in place of 33 by taps). The barriers keep
-    XLA from turning the axes back, and the convolution into the plain loop of above.
+    columns of the matmul within. The barriers keep XLA from turning the axes back, and the convolution into the plain
+    loop of above.
     """
     K, _, C, F = shape
     if C < F:
