@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from genlab.configuration import ConfigError
 from genlab.diffusion.denoiser import Denoiser
-from genlab.diffusion.grids import Grid, UniformLogSnr, UniformTime
+from genlab.diffusion.grids import Grid, UniformLogSnr, UniformTime, first_time
 from genlab.diffusion.paths import Path
 from genlab.diffusion.samplers.correctors import Corrector
 from genlab.diffusion.samplers.deterministic import DpmSolverPlusPlus
