@@ -45,6 +45,11 @@ def test_named_sizes_have_the_published_numbers_of_parameters(name):
     assert one + (model.blocks - 1) * (two - one) == PARAMETERS[name]
 
 
+def test_edm_trains_ddpm_plus_plus_of_55_7_million():
+    """Karras et al. 2022, arXiv 2206.00364, table 7."""
+    assert round(count(unet("ddpm++", channel_multipliers=(2, 2, 2))) / 1e6, 1) == 55.7
+
+
 @pytest.mark.parametrize("fields", [
     {"dtype": "bfloat16"}, {"channel_multipliers": (1,), "attention_resolutions": ()},
     {"channel_multipliers": (1, 1, 3), "attention_resolutions": (1, 4)}, {"attention_up": "each", "blocks": 2},
