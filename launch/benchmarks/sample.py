@@ -22,7 +22,7 @@ from genlab.models.unet import UNet
 from genlab.objectives.diffusion import ImageDiffusion
 from launch.benchmarks.timing import Comparison, Side, compare, geometric_mean
 
-STEPS, BATCH = 10, 64
+STEPS, BATCH = 5, 32
 SIGNAL_TO_NOISE = 0.16
 
 
@@ -56,7 +56,7 @@ class Case:
         return Sampler(EulerMaruyama(), STEPS, denoise=False)
 
 
-CASES = (Case(32, 32, False), Case(32, 32, True), Case(64, 16, False))
+CASES = (Case(32, 32, False), Case(32, 16, True), Case(64, 16, False))
 
 
 def predictor_corrector(objective: ImageDiffusion, corrector: bool) -> Callable:
