@@ -17,8 +17,8 @@ The argument is RECIPE or RECIPE,VARIANT (experiments/vision/datasets.py says ho
                schedule
 
 Measured on one of two shared cores (both were busy), float32, Python 3.11.7, seed 0: mini, 7.2 min, held-out loss
-.099, .082, .072, .070 after 200, 600, 1,000 and 1,568 steps; the README shows samples on the way. Two epochs of so small
-a network end at coloured shapes, not at objects.
+.099, .082, .072, .070 after 200, 600, 1,000 and 1,568 steps; the README shows samples on the way. Two epochs of so
+small a network end at coloured shapes, not at objects.
 
 Published, not run here:
 
