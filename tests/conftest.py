@@ -15,6 +15,16 @@ VISION_TRUTH = {  # Chinchilla's law in parameters and examples, nats per exampl
 }
 
 
+@pytest.fixture(scope="module")
+def hurried_compilation():
+    """Leaves out XLA's optimisations, which change rounding alone, while a module of tests runs."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session")
 def vision_truth():
     """Family -> the parameters behind `vision_table`."""

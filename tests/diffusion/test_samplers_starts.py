@@ -29,7 +29,7 @@ def test_no_discrete_time_comes_twice(start, first, counts):
         UniformTime().times(path, counts[-1] + 1, first)
 
 
-def test_all_the_times_left_are_sampled():
+def test_all_the_times_left_are_sampled(float64):
     """With a time twice, DPM-Solver++ divided by a length of 0."""
     sampler = Sampler(DpmSolverPlusPlus(), 50, grid=UniformTime())
     found = sampler.sample(DDPM, gaussian(DDPM), KEY, x=jnp.ones((2, 2)), start_time=0.05).x
@@ -37,16 +37,17 @@ def test_all_the_times_left_are_sampled():
 
 
 @pytest.mark.parametrize("sampler", [Sampler(Ddim(), 3), AdaptiveOde(1e-2, 1e-2)])
-def test_noise_of_a_shape_is_of_the_end(sampler):
+def test_noise_of_a_shape_is_of_the_end(sampler, float64):
     """Noise of the prior, 50 on VE, where sigma is .7 came out 49 times too wide."""
     path = VE()
     with pytest.raises(ConfigError, match="is of the path's end, 1; to start at 0.5, give an x of that time"):
         sampler.sample(path, gaussian(path), KEY, (2, 2), start_time=0.5)
 
 
-def test_the_end_may_be_named():
+def test_the_end_may_be_named(float64):
     sampler, path = Sampler(Ddim(), 2), VE()
-    at_end, by_default = (sampler.sample(path, gaussian(path), KEY, (2, 2), start_time=t).x for t in (path.end, None))
+    at_end, by_default = (sampler.sample(path, gaussian(path), KEY, (2, 2), start_time=t, dtype=jnp.float64).x
+                          for t in (path.end, None))
     np.testing.assert_array_equal(at_end, by_default)
 
 

@@ -19,6 +19,8 @@ from genlab.evaluation import Scoring
 from genlab.objectives.diffusion import ImageDiffusion, PointDiffusion
 from genlab.objectives.generation import BitsPerDimension, PointQuality, SampleQuality
 
+pytestmark = pytest.mark.usefixtures("hurried_compilation")
+
 STD = 0.25
 
 
