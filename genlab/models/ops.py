@@ -1,14 +1,14 @@
 """The arithmetic of the Transformer as plain functions, each in its simplest form.
 
-Modules call these and nothing else, so a faster equivalent of one (fast_ops.py) has exactly one
-place to be chosen: here, where its arguments are eligible. Statistics (softmax, norms) are in
+Modules call these and nothing else, so a faster equivalent of one (fast_ops.py, fast_convolutions.py) has
+exactly one place to be chosen: here, where its arguments are eligible. Statistics (softmax, norms) are in
 float32 whatever the compute type.
 """
 
 import jax
 import jax.numpy as jnp
 
-from genlab.models import fast_ops
+from genlab.models import fast_convolutions, fast_ops
 
 # Masked scores: finite, so that a row with nothing to attend to (padding) is uniform and not NaN.
 MASKED_SCORE = jnp.finfo(jnp.float32).min
@@ -64,7 +64,7 @@ def convolution(x_BIJC, kernel_KKCF, stride=1, padding=0):
     if kernel_KKCF.shape[:2] == (1, 1) and not padding:
         return dense(x_BIJC[:, ::stride, ::stride], kernel_KKCF[0, 0])
     if fast_ops.eligible(x_BIJC, kernel_KKCF):
-        return fast_ops.convolution(x_BIJC, kernel_KKCF, stride, padding)
+        return fast_convolutions.convolution(x_BIJC, kernel_KKCF, stride, padding)
     return jax.lax.conv_general_dilated(
         x_BIJC,
         kernel_KKCF.astype(x_BIJC.dtype),
@@ -96,7 +96,7 @@ def group_norm(x_BIJC, scale_C, bias_C, groups, epsilon=1e-5):
     Wu and He 2018 (arXiv 1803.08494), equations 1, 2 and 7.
     """
     if fast_ops.eligible(x_BIJC, scale_C, bias_C):
-        return fast_ops.group_norm(x_BIJC, scale_C, bias_C, groups, epsilon, silu=False)
+        return fast_convolutions.group_norm(x_BIJC, scale_C, bias_C, groups, epsilon, silu=False)
     B, I, J, C = x_BIJC.shape
     x_BIJGR = x_BIJC.astype(jnp.float32).reshape(B, I, J, groups, C // groups)
     centred = x_BIJGR - x_BIJGR.mean(axis=(1, 2, 4), keepdims=True)
@@ -108,7 +108,7 @@ def group_norm(x_BIJC, scale_C, bias_C, groups, epsilon=1e-5):
 def group_norm_silu(x_BIJC, scale_C, bias_C, groups, epsilon=1e-5):
     """Returns silu(group_norm(x, ...)), the pair of every residual block of a diffusion U-Net."""
     if fast_ops.eligible(x_BIJC, scale_C, bias_C):
-        return fast_ops.group_norm(x_BIJC, scale_C, bias_C, groups, epsilon, silu=True)
+        return fast_convolutions.group_norm(x_BIJC, scale_C, bias_C, groups, epsilon, silu=True)
     return jax.nn.silu(group_norm(x_BIJC, scale_C, bias_C, groups, epsilon))
 
 

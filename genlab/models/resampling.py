@@ -1,7 +1,7 @@
 """Images to twice or half their size: by copies and means, or by a finite impulse response (FIR) filter.
 
 Slices and sums throughout, whose gradients are the same: as depthwise convolutions their gradients would be plain loops
-on CPU (genlab/models/fast_ops.py), and as matmuls they take three times as long (16 x 32 x 32 x 64, one core).
+on CPU (genlab/models/fast_convolutions.py), as matmuls they take three times as long (16 x 32 x 32 x 64, one core).
 """
 
 import jax.numpy as jnp

@@ -7,43 +7,7 @@ import pytest
 
 from genlab.models import fast_ops, ops
 from genlab.models.gpt import GPT
-
-
-def normal(*shape, seed=0, scale=1.0):
-    """Returns float32 normal numbers."""
-    return (scale * np.random.default_rng([seed, *shape]).normal(size=shape)).astype(np.float32)
-
-
-def pull(function, arguments):
-    """Returns the outputs of function and the gradients of a random weighting of them."""
-
-    def weighted(*arguments):
-        outputs = jax.tree.leaves(function(*arguments))
-        total = sum(jnp.sum(jnp.asarray(normal(*o.shape, seed=i + 7)) * o) for i, o in enumerate(outputs))
-        return total, outputs
-
-    (_, outputs), gradients = jax.value_and_grad(
-        weighted, argnums=tuple(range(len(arguments))), has_aux=True)(*arguments)
-    return [*outputs, *gradients]
-
-
-def assert_parity(function, *arguments, tolerance=3e-6):
-    """Asserts that function computes the same with fast operations as without, and that these are used."""
-    # Two functions: jit keeps one trace a function, whatever is disabled.
-    fast = jax.jit(lambda *a: pull(function, a))
-    plain = jax.jit(lambda *a: pull(function, a))
-    fast_jaxpr = str(jax.make_jaxpr(lambda *a: function(*a))(*arguments))
-    with fast_ops.disabled():
-        plain_jaxpr = str(jax.make_jaxpr(lambda *a: function(*a))(*arguments))
-        expected = plain(*arguments)
-    assert "custom_vjp" in fast_jaxpr
-    assert "custom_vjp" not in plain_jaxpr
-    for ours, exact in zip(fast(*arguments), expected, strict=True):
-        assert ours.shape == exact.shape
-        assert ours.dtype == exact.dtype
-        # A saturated softmax has no gradient but the rounding of its terms, which are of order one.
-        scale = max(1.0, float(np.abs(exact).max()))
-        np.testing.assert_allclose(ours / scale, exact / scale, atol=tolerance)
+from tests.models.fast_and_plain import assert_parity, normal, pull
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 16, 3), (2, 5, 3, 16), (1, 1, 1, 1)])
@@ -65,27 +29,6 @@ def test_layer_norm_of_constant_rows_has_finite_gradients():
     assert_parity(ops.layer_norm, np.full((3, 8), 5.0, np.float32), normal(8))
 
 
-@pytest.mark.parametrize("norm", [ops.group_norm, ops.group_norm_silu])
-@pytest.mark.parametrize("groups", [1, 3])
-def test_group_norm(norm, groups):
-    x = normal(3, 5, 4, 6) * np.arange(1, 7, dtype=np.float32) + 3.0
-    assert_parity(lambda x, scale, bias: norm(x, scale, bias, groups, 1e-6), x, normal(6), normal(6, seed=1),
-                  tolerance=1e-5)
-
-
-def test_group_norm_of_constant_images_has_finite_gradients():
-    assert_parity(lambda x, scale, bias: ops.group_norm_silu(x, scale, bias, 2), np.full((2, 3, 3, 4), 5.0, np.float32),
-                  normal(4), normal(4, seed=1))
-
-
-@pytest.mark.parametrize("channels, features", [(3, 32), (32, 3)])
-@pytest.mark.parametrize("kernel_size, padding", [(3, 1), (3, 3), (4, 1)])
-def test_convolution_of_stride_1(kernel_size, padding, channels, features):
-    """Wide kernels' gradients are convolutions of either side, but for padding beyond the kernel."""
-    assert_parity(lambda x, kernel: ops.convolution(x, kernel, 1, padding), normal(2, 6, 7, channels),
-                  normal(kernel_size, kernel_size, channels, features), tolerance=1e-5)
-
-
 @pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
 def test_gelu(scale):
     assert_parity(ops.gelu, normal(4, 33, scale=scale))
@@ -103,16 +46,6 @@ def test_attention(causal, heads, scale):
 def test_cross_attention_has_its_own_source_length():
     q, k, v = normal(2, 3, 4, 5), normal(2, 11, 2, 5, seed=1), normal(2, 11, 2, 5, seed=2)
     assert_parity(ops.attention, q, k, v)
-
-
-@pytest.mark.parametrize("kernel_size, stride, padding",
-                         [(3, 1, 1), (3, 2, 1), (3, 2, 0), (1, 2, 1), (5, 3, 2), (4, 4, 0)])
-@pytest.mark.parametrize("places", [1, 100, 10_000])
-def test_convolution(kernel_size, stride, padding, places, monkeypatch):
-    """Height 9 and width 10 leave other pixels over at stride 2; kernel gradients in parts of 1, some, all images."""
-    monkeypatch.setattr(fast_ops, "_PLACES", places)
-    assert_parity(lambda x, kernel: ops.convolution(x, kernel, stride, padding), normal(4, 9, 10, 3),
-                  normal(kernel_size, kernel_size, 3, 5), tolerance=1e-5)
 
 
 @pytest.mark.parametrize("scale, vocab_size", [(1.0, 1), (1.0, 50), (100.0, 3)])
