@@ -62,6 +62,10 @@ _IMAGE_FLAGS = ("images", "output")
 _MOST_IMAGES = 256
 _DIFFUSION_FLAGS = ("sampler", "steps", "guidance", "classes", "task", "strength", "chunk", "classifier",
                     "classifier_scale")
+# What a task does not read: held-out images have classes of their own, and codes are by the ODE alone.
+_OF_SAMPLES = ("classes", "classifier", "classifier_scale", "chunk")
+_UNREAD = {"generate": ("strength",), "edit": _OF_SAMPLES,
+           "interpolate": (*_OF_SAMPLES, "strength", "sampler", "steps", "guidance")}
 
 
 def main() -> int:
@@ -71,13 +75,13 @@ def main() -> int:
     run = load_run(_WORKDIR.value)
     objective, data = run.experiment.objective, run.experiment.data
     if hasattr(objective, "generate") and hasattr(data, "load_tokenizer"):
-        _refuse((*_IMAGE_FLAGS, *_DIFFUSION_FLAGS, "attention"), "text")
+        _refuse((*_IMAGE_FLAGS, *_DIFFUSION_FLAGS, "attention"), "a run on text")
         _print_texts(run)
     elif hasattr(objective, "denoiser"):
-        _refuse((*_TEXT_FLAGS, "attention"), "diffusion")
+        _refuse((*_TEXT_FLAGS, "attention"), "a run on diffusion")
         _make_samples(run)
     elif hasattr(data, "image_shape"):
-        _refuse((*_TEXT_FLAGS, *_DIFFUSION_FLAGS), "images")
+        _refuse((*_TEXT_FLAGS, *_DIFFUSION_FLAGS), "a run on images")
         _write_picture(run)
     else:
         raise ConfigError(f"{_WORKDIR.value} holds a run of {type(objective).__name__} on {type(data).__name__}, "
@@ -111,6 +115,9 @@ def _write_picture(run) -> None:
 def _make_samples(run) -> None:
     from launch.samples.diffusion import Request, make
 
+    _refuse(_UNREAD.get(_TASK.value, (*_OF_SAMPLES, "strength")), f"--task={_TASK.value}")
+    if not _CLASSIFIER.value:
+        _refuse(("classifier_scale",), "samples without --classifier")
     try:
         classes = tuple(int(name) for name in _CLASSES.value)
     except ValueError:
@@ -127,10 +134,10 @@ def _make_samples(run) -> None:
     print(f"{said}; {path}")
 
 
-def _refuse(names: tuple[str, ...], kind: str) -> None:
+def _refuse(names: tuple[str, ...], what: str) -> None:
     for name in names:
         if flags.FLAGS[name].present:
-            raise ConfigError(f"--{name} does not go with a run on {kind}")
+            raise ConfigError(f"--{name} does not go with {what}")
 
 
 if __name__ == "__main__":

@@ -16,12 +16,13 @@ from genlab.diffusion.editing import edit
 from genlab.diffusion.generate import generate
 from genlab.diffusion.guidance import clean_classifier_guided
 from genlab.diffusion.inverse import NullSpace, solve_inverse
-from genlab.diffusion.likelihood import interpolate
+from genlab.diffusion.likelihood import ProbabilityFlow, interpolate
 from genlab.diffusion.operators import Colourisation, Inpainting, Operator, SuperResolution
 from genlab.diffusion.samplers import Samples
 from genlab.figures.montage import save_animation, save_montage
 from genlab.figures.trajectories import trajectories
 from genlab.objectives.diffusion import ImageDiffusion, ScoreMatching
+from genlab.objectives.grey_levels import GreyLevels
 from genlab.trained import Trained, load_splits
 from genlab.training.randomness import stream_key
 from launch.samples.images import held_out_images
@@ -29,6 +30,7 @@ from launch.samples.images import held_out_images
 TASKS = ("generate", "inpaint", "super_resolution", "colourise", "interpolate", "edit")
 FORMATS = (".png", ".gif", ".npz")
 _FRAMES = 40  # of an animation
+_FLOW = ProbabilityFlow(steps=20)  # of an interpolation
 _CLOUD = 2_000  # points of a figure of trajectories
 
 
@@ -44,7 +46,7 @@ class Request:
       task: one of TASKS.
       strength: of an edit.
       chunk: samples at a time.
-      seed: of the noise.
+      seed: of the noise, and of which held-out images: evenly spaced ones for 0.
       classifier: a run of classification that guides samples too, by the images that are expected; or none.
       classifier_scale: of that guidance.
     """
@@ -65,10 +67,15 @@ class Request:
         objective = run.experiment.objective
         objective.check_guidance(self.guidance)
         classes = self.num_classes(run)
-        if self.classifier and (not hasattr(self.classifier.experiment.objective, "probabilities")
-                                or self.classifier.experiment.data.image_shape != run.experiment.data.image_shape):
+        theirs = self.classifier and self.classifier.experiment
+        if theirs and (not hasattr(theirs.objective, "probabilities")
+                       or theirs.data.image_shape != getattr(run.experiment.data, "image_shape", None)):
             raise ConfigError(f"{self.classifier.folder} is no run of classification of such images; --classifier "
                               "needs one")
+        own = objective.model.num_classes
+        if own not in (0, classes):
+            raise ConfigError(f"{self.classifier.folder} knows {classes} classes and this run {own}; --classifier "
+                              "needs a run of classification on the same classes")
         if self.classes and not classes:
             raise ConfigError("classes are asked for, but this run is unconditional")
         for label in self.classes:
@@ -130,7 +137,8 @@ def draw(run: Trained, request: Request, intermediates: int = 0,
         denoiser = objective.denoiser(own, label if objective.model.num_classes else None, request.guidance)
         if classifier is None:
             return denoiser
-        return clean_classifier_guided(objective.path, denoiser, functools.partial(_log_probability, classifier, told),
+        return clean_classifier_guided(objective.path, denoiser,
+                                       functools.partial(log_probability, classifier, objective.pixels, told),
                                        label, request.classifier_scale)
 
     variables = (run.variables, classifier.variables if classifier else {})
@@ -141,10 +149,12 @@ def draw(run: Trained, request: Request, intermediates: int = 0,
         on_progress=on_progress)
 
 
-def _log_probability(classifier: Trained, variables, x, label_B):
-    """Of the classes, [B], for images in the units of diffusion, [-1, 1]."""
+def log_probability(classifier: Trained, pixels: GreyLevels, variables, x, label_B):
+    """The classifier's of the classes, [B], for images in the units of diffusion, whose levels are `pixels`."""
     objective = classifier.experiment.objective
-    logits_BK = objective.model.apply(variables, objective.pixels.normalize(127.5 * (x + 1)))
+    # 0 to 255, as bytes are: pixels.normalize undone, without rounding, which has no gradient.
+    images = (0.5 * pixels.count * (x + 1) - 0.5) * (255 / (pixels.count - 1))
+    logits_BK = objective.model.apply(variables, objective.pixels.normalize(images))
     return jnp.take_along_axis(jax.nn.log_softmax(logits_BK), label_B[:, None], axis=-1)[:, 0]
 
 
@@ -158,6 +168,9 @@ def write_arrays(path: Path, run: Trained, request: Request, samples: Samples) -
     labels = request.labels(run)
     settings = {"run": run.experiment.name, "step": run.step, "sampler": repr(request.sampler),
                 "guidance": request.guidance, "seed": request.seed, "chunk": request.chunk}
+    if request.classifier:
+        settings |= {"classifier": str(request.classifier.folder), "classifier_step": request.classifier.step,
+                     "classifier_scale": request.classifier_scale}
     arrays = {"sample": decoded(run, samples.x), "settings": np.array(json.dumps(settings))}
     np.savez_compressed(path, **arrays | ({} if labels is None else {"label": labels}))
 
@@ -179,7 +192,7 @@ def operator_of(task: str, shape: tuple[int, int, int]) -> Operator:
 def _restored(run: Trained, request: Request, path: Path) -> str:
     """Rows of held-out images, of what is kept of them, and of what is made of that."""
     objective: ImageDiffusion = run.experiment.objective
-    examples = held_out_images(run, request.count, 0)
+    examples = held_out_images(run, request.count, request.seed)
     x = objective.pixels.normalize(examples["image"])
     label = jnp.asarray(examples["label"], jnp.int32) if objective.model.num_classes else None
     key = stream_key(request.seed, "sample")
@@ -189,7 +202,8 @@ def _restored(run: Trained, request: Request, path: Path) -> str:
         np.savez_compressed(path, **pictures)
     else:
         save_montage(np.concatenate(list(pictures.values())), len(x), path)
-    return f"{len(x)} held-out images, rows: {', '.join(rows)}{_cost(request)}"
+    cost = f", {4 * _FLOW.steps} evaluations each way" if request.task == "interpolate" else _cost(request)
+    return f"{len(x)} held-out images, rows: {', '.join(rows)}{cost}"
 
 
 def _measured(run, request, x, label, key) -> dict[str, jax.Array]:
@@ -222,7 +236,8 @@ def _interpolated(run, request, x, label, key) -> dict[str, jax.Array]:
     fractions = np.linspace(0, 1, 7)
 
     def between(variables):
-        return interpolate(objective.path, objective.denoiser(variables), x, jnp.roll(x, -1, axis=0), fractions)
+        return interpolate(objective.path, objective.denoiser(variables), x, jnp.roll(x, -1, axis=0), fractions,
+                           _FLOW)
 
     found = jax.jit(between)(run.variables)
     return {f"{fraction:.0%}": row for fraction, row in zip(fractions, found, strict=True)}

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -26,7 +27,7 @@ from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
 from genlab.training.plans import choose_plan
 from genlab.training.program import program_for
-from launch.samples.diffusion import Request, draw, make, operator_of
+from launch.samples.diffusion import Request, draw, log_probability, make, operator_of
 from launch.samples.samplers import SAMPLERS, named_sampler
 from launch.samples.scores import scores
 
@@ -88,7 +89,8 @@ def test_held_out_images_are_restored_edited_and_interpolated(task, rows, tmp_pa
     said = make(fresh(DIGITS), Request(SAMPLER, count=3, task=task), tmp_path / "rows.npz")
     arrays = dict(np.load(tmp_path / "rows.npz"))
     assert list(arrays) == rows and all(array.shape == (3, 8, 8, 1) for array in arrays.values())
-    assert ", ".join(rows) in said
+    cost = "80 evaluations each way" if task == "interpolate" else "3 evaluations each"
+    assert said.endswith(f"{', '.join(rows)}, {cost}")
     if task == "inpaint":  # What is known stays.
         known = operator_of(task, (8, 8, 1)).mask
         np.testing.assert_array_equal(arrays["restored"][:, known], arrays["image"][:, known])
@@ -135,6 +137,28 @@ def test_a_classifier_reads_the_samples(tmp_path):
         make(fresh(DIGITS), Request(SAMPLER, 4, classifier=fresh(DIGITS)), tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("count", [17, 256])
+def test_a_classifier_that_guides_reads_images_as_it_was_trained_on_them(count):
+    pixels, seen = GreyLevels(count), []
+    images = np.round(np.arange(count) * (255 / (count - 1))).astype(np.uint8)[:, None]
+    model = SimpleNamespace(apply=lambda variables, x: seen.append(x) or np.zeros((len(x), 2), np.float32))
+    objective = SimpleNamespace(model=model, pixels=SimpleNamespace(normalize=lambda x: x))
+    classifier = SimpleNamespace(experiment=SimpleNamespace(objective=objective))
+    log_probability(classifier, pixels, {}, pixels.normalize(images), np.zeros(count, int))
+    np.testing.assert_allclose(seen[0], images, atol=0.51)  # Bytes are rounded.
+
+
+def test_a_classifier_of_other_classes_is_refused(tmp_path):
+    other = dataclasses.replace(DIGITS, objective=dataclasses.replace(
+        DIGITS.objective, model=dataclasses.replace(DIT, num_classes=3)))
+    from tests.launch.test_sample_images import CLASSIFIER
+
+    for experiment, message in ((other, "nowhere knows 10 classes and this run 3; --classifier "),
+                                (POINTS, "nowhere is no run of classification of such images")):
+        with pytest.raises(ConfigError, match=message):
+            Request(SAMPLER, classifier=fresh(CLASSIFIER)).check(fresh(experiment), tmp_path / "a.png")
+
+
 def test_the_commands_say_what_they_did(folder, environment):
     path = folder / "grid.png"
     made = call(environment, "launch.sample", f"--workdir={folder}", "--images=4", "--steps=3", "--guidance=2",
@@ -153,6 +177,10 @@ def test_the_commands_say_what_they_did(folder, environment):
 @pytest.mark.parametrize(("command", "flags", "message"), [
     ("launch.sample", ["--prompt=x"], "--prompt does not go with a run on diffusion"),
     ("launch.sample", ["--classes=x"], "--classes=x must be numbers, as 3,5"),
+    ("launch.sample", ["--strength=.3"], "--strength does not go with --task=generate"),
+    ("launch.sample", ["--task=inpaint", "--classes=3"], "--classes does not go with --task=inpaint"),
+    ("launch.sample", ["--task=interpolate", "--steps=5"], "--steps does not go with --task=interpolate"),
+    ("launch.sample", ["--classifier_scale=2"], "--classifier_scale does not go with samples without --classifier"),
     ("launch.evaluate", ["--evaluation=likelihood", "--sampler=euler_maruyama"],
      "a likelihood is that of the probability-flow ODE, and EulerMaruyama adds noise"),
     ("launch.evaluate", ["--evaluation=knn"], "a probe reads features, of which ImageDiffusion gives none"),
