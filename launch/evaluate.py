@@ -43,9 +43,11 @@ _SAMPLER = flags.DEFINE_enum("sampler", "dpm_solver", list(SAMPLERS), "Of sample
                              "default is the Runge-Kutta method, the solver of its ODE: ode, or any with steps.")
 _STEPS = flags.DEFINE_integer("steps", None, "Of the sampler; by default its own number.", lower_bound=1)
 _GUIDANCE = flags.DEFINE_float("guidance", 1.0, "Scale of classifier-free guidance; 1 for none.", lower_bound=0.0)
-_SAMPLES = flags.DEFINE_integer("samples", 1_000, "Samples to score, at most as many as training examples.",
-                                lower_bound=20)
+_SAMPLES = flags.DEFINE_integer("samples", 1_000, "Samples to score, at most as many as training examples; of points "
+                                "by default 10,000.", lower_bound=20)
 _FEATURES = flags.DEFINE_string("features", "pixels", "What samples are compared by.")
+_READERS = {"sampler": ("samples", "points", "likelihood"), "steps": ("samples", "points", "likelihood"),
+            "guidance": ("samples",), "samples": ("samples", "points"), "features": ("samples",)}
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object instead of a table.")
 
 
@@ -55,6 +57,9 @@ def main() -> int:
     for name in _EVALUATION.value:
         if name not in EVALUATIONS:
             raise ConfigError(f"there is no evaluation {name!r}; there are: {', '.join(EVALUATIONS)}")
+    for name, readers in _READERS.items():
+        if flags.FLAGS[name].present and not set(readers) & set(_EVALUATION.value):
+            raise ConfigError(f"--{name} is read by --evaluation={' or '.join(readers)} alone")
     run = load_run(_WORKDIR.value)
     run = run.untrained() if _UNTRAINED.value else run
     evaluations = {name: _set_up(EVALUATIONS[name], run) for name in _EVALUATION.value}
@@ -85,8 +90,12 @@ def _set_up(evaluation, run):
         return dataclasses.replace(evaluation, sampler=named_sampler(_SAMPLER.value, _STEPS.value),
                                    guidance=_GUIDANCE.value, samples=_SAMPLES.value)
     if isinstance(evaluation, PointQuality):
-        sampler = {} if not flags.FLAGS["sampler"].present else {"sampler": named_sampler(_SAMPLER.value, _STEPS.value)}
-        return dataclasses.replace(evaluation, source=getattr(run.experiment.data, "source", None), **sampler)
+        given = {"source": getattr(run.experiment.data, "source", None)}
+        if flags.FLAGS["sampler"].present or _STEPS.value:
+            given["sampler"] = named_sampler(_SAMPLER.value, _STEPS.value)
+        if flags.FLAGS["samples"].present:
+            given["samples"] = _SAMPLES.value
+        return dataclasses.replace(evaluation, **given)
     if isinstance(evaluation, BitsPerDimension):
         flow = evaluation.flow
         if flags.FLAGS["sampler"].present:

@@ -34,7 +34,13 @@ def scores(run: Trained, evaluation: SampleQuality, features: str) -> tuple[Samp
 def _extractor(features: str, run: Trained) -> tuple[Extractor | None, Trained | None]:
     if features == "pixels":
         return None, None
+    shape = getattr(run.experiment.data, "image_shape", None)
+    if shape is None:
+        raise ConfigError(f"--features={features} reads images, and this run makes points: leave it out")
     if features.endswith(".npz"):
+        if shape[-1] != 3:
+            raise ConfigError(f"--features={features}: Inception reads images of 3 channels, and the samples are of "
+                              f"{shape}")
         return InceptionFeatures(features), None
     classifier = load_run(Path(features))
     objective = classifier.experiment.objective

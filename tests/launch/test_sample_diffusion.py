@@ -127,6 +127,10 @@ def test_a_classifier_reads_the_samples(tmp_path):
     record, read = scores(fresh(DIGITS), SampleQuality(SAMPLER, samples=64), str(tmp_path / "classifier"))
     assert record.extractor.startswith("features of ") and len(record.extractor_hash) == 16
     assert 0 <= read["read_as_asked"].value < 0.6
+    with pytest.raises(ConfigError, match="reads images, and this run makes points"):
+        scores(fresh(POINTS), SampleQuality(SAMPLER), str(tmp_path / "classifier"))
+    with pytest.raises(ConfigError, match=r"Inception reads images of 3 channels, and the samples are of \(8, 8, 1\)"):
+        scores(fresh(DIGITS), SampleQuality(SAMPLER), "weights.npz")
     with pytest.raises(ConfigError, match="holds no run"):
         scores(fresh(DIGITS), SampleQuality(SAMPLER), str(tmp_path / "nothing"))
     # The same classifier guides: samples move, and a run of another kind is refused.
@@ -174,15 +178,20 @@ def test_the_commands_say_what_they_did(folder, environment):
     assert "fid" not in said["samples"]["scores"]
 
 
+def test_points_are_scored_as_asked(tmp_path, environment):
+    run(POINTS, tmp_path)
+    asked = call(environment, "launch.evaluate", f"--workdir={tmp_path}", "--evaluation=points", "--steps=1")
+    assert asked.returncode == 2 and "steps must be at least 2, not 1" in asked.stderr
+
+
 @pytest.mark.parametrize(("command", "flags", "message"), [
     ("launch.sample", ["--prompt=x"], "--prompt does not go with a run on diffusion"),
     ("launch.sample", ["--classes=x"], "--classes=x must be numbers, as 3,5"),
-    ("launch.sample", ["--strength=.3"], "--strength does not go with --task=generate"),
-    ("launch.sample", ["--task=inpaint", "--classes=3"], "--classes does not go with --task=inpaint"),
     ("launch.sample", ["--task=interpolate", "--steps=5"], "--steps does not go with --task=interpolate"),
-    ("launch.sample", ["--classifier_scale=2"], "--classifier_scale does not go with samples without --classifier"),
     ("launch.evaluate", ["--evaluation=likelihood", "--sampler=euler_maruyama"],
      "a likelihood is that of the probability-flow ODE, and EulerMaruyama adds noise"),
+    ("launch.evaluate", ["--evaluation=likelihood", "--guidance=2"],
+     "--guidance is read by --evaluation=samples alone"),
     ("launch.evaluate", ["--evaluation=knn"], "a probe reads features, of which ImageDiffusion gives none"),
 ])  # fmt: skip
 def test_a_flag_that_does_not_fit_is_a_one_line_error(folder, environment, command, flags, message):
