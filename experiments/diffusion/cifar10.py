@@ -52,6 +52,7 @@ from genlab.training.optimizers import AdamW
 
 DATA = dataclasses.replace(CIFAR10, augmentation=(RandomFlip(),))
 IMAGE = {"image_size": 32, "channels": 3}
+DEEP = {"steps": 950_000}  # as released
 
 
 def get_config(argument: str = "mini") -> Experiment:
@@ -81,7 +82,8 @@ def mini(_: str) -> Experiment:
 
 
 def paper(objective: ImageDiffusion, **training) -> Experiment:
-    """Settings of Song et al. 2020 (appendix H.1 and their code): Adam at 2e-4, batch 128, 1.3 million updates."""
+    """Settings of Song et al. 2020 (appendix H.1 and their code): Adam at 2e-4, batch 128, gradients clipped to norm 1,
+    1.3 million updates, of deep networks .95 million."""
     settings = {"steps": 1_300_000, "batch_size": 128, "ema_decay": 0.9999, "steps_per_dispatch": 4,
                 "evaluate_steps": 10_000, "checkpoint_steps": 10_000}
     return Experiment(
@@ -100,32 +102,34 @@ def ddpm(_: str) -> Experiment:
 
 
 def ddpm_plus_plus(variant: str) -> Experiment:
-    """Times from 1e-5 in training; --start=1e-3 is what the paper samples to."""
+    """Times from 1e-5, as in the paper; sampling ends there too, where the paper's stochastic samplers end at 1e-3."""
     deep, _, sde = variant.rpartition("-")
     path = VP(start=1e-5) if sde == "vp" else SubVP(start=1e-5)
     network = unet("ddpm++deep" if deep else "ddpm++", **IMAGE, dropout=0.1)
-    return paper(ImageDiffusion(model=network, path=path, dequantize=False))
+    return paper(ImageDiffusion(model=network, path=path, dequantize=False), **(DEEP if deep else {}))
 
 
 def ncsn_plus_plus(variant: str) -> Experiment:
     """The paper's images lie in [0, 1], where sigma runs from .01 to 50; here they lie in [-1, 1]. Its network sees
     16 log sigma in Fourier features, here 64 times a quarter of it."""
-    network = unet("ncsn++deep" if variant.startswith("deep") else "ncsn++", **IMAGE, dropout=0.1, fourier_scale=64.0)
+    deep = variant.startswith("deep")
+    network = unet("ncsn++deep" if deep else "ncsn++", **IMAGE, dropout=0.1, fourier_scale=64.0)
     objective = ImageDiffusion(model=network, path=VE(sigma_min=0.02, sigma_max=100.0), noise_level="log_noise",
                                dequantize=False)
-    return paper(objective, ema_decay=0.999)
+    return paper(objective, ema_decay=0.999, **(DEEP if deep else {}))
 
 
 def edm(variant: str) -> Experiment:
     """Karras et al. 2022, table 7 and appendix F.2: 200 million images in batches of 512, half-life of the moving
-    average 500,000 images, learning rate 1e-3 after 10 million images."""
+    average 500,000 images, learning rate 1e-3 after 10 million images, no clipping of gradients."""
     network = unet("ddpm++", **IMAGE, channel_multipliers=(2, 2, 2), dropout=0.13,
                    num_classes=10 if variant == "conditional" else 0)
     objective = ImageDiffusion(model=network, path=EDM(), prediction=Prediction("edm", data_std=0.5),
                                weighting="prediction", times=times.LogNormal(mean=-1.2, std=1.2),
                                noise_level="log_noise", scale_inputs=True, dequantize=False)
     experiment = paper(objective, batch_size=512, ema_decay=0.5 ** (512 / 500_000))
-    optimizer = dataclasses.replace(experiment.optimizer, learning_rate=1e-3, warmup_steps=10_000_000 // 512)
+    optimizer = dataclasses.replace(experiment.optimizer, learning_rate=1e-3, warmup_steps=10_000_000 // 512,
+                                    clip_norm=None)
     return dataclasses.replace(experiment, optimizer=optimizer).train_on(examples=200e6)
 
 
@@ -140,13 +144,13 @@ def flow(_: str) -> Experiment:
 
 
 def diffusion_transformer(size: str) -> Experiment:
-    """Peebles and Xie 2022, section 4: AdamW at 1e-4 without warm-up or decay, batch 256, label dropout .1; 400,000
-    updates. Theirs works on an autoencoder's latents of ImageNet."""
+    """Peebles and Xie 2022, section 4: AdamW at 1e-4 without warm-up, decay or clipping, batch 256, label dropout .1;
+    400,000 updates. Theirs works on an autoencoder's latents of ImageNet."""
     network = dit(size, **IMAGE, num_classes=10)
     objective = ImageDiffusion(model=network, path=VP(schedules.Cosine()), prediction=Prediction("velocity"),
                                label_dropout=0.1)
     experiment = paper(objective, steps=400_000, batch_size=256)
-    optimizer = dataclasses.replace(experiment.optimizer, learning_rate=1e-4, warmup_steps=0)
+    optimizer = dataclasses.replace(experiment.optimizer, learning_rate=1e-4, warmup_steps=0, clip_norm=None)
     return dataclasses.replace(experiment, optimizer=optimizer)
 
 

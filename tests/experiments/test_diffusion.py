@@ -34,6 +34,16 @@ def test_a_config_is_whole(argument):
         assert count_parameters(experiment.objective)["params"] / 1e6 == pytest.approx(MILLIONS[argument], abs=0.06)
 
 
+def test_recipes_train_as_published():
+    """Updates, up to whole dispatches, and clipping: of the papers' released code."""
+    updates = {"ddpm": 800_000, "ddpm++,vp": 1_300_000, "ddpm++,deep-subvp": 950_000, "ncsn++,deep-ve": 950_000,
+               "edm": 390_628, "dit": 400_000}
+    configs = {argument: cifar10.get_config(argument) for argument in updates}
+    assert {argument: config.training.steps for argument, config in configs.items()} == updates
+    unclipped = {argument for argument, config in configs.items() if config.optimizer.clip_norm is None}
+    assert unclipped == {"edm", "dit"}
+
+
 @pytest.mark.parametrize(("module", "argument", "message"), [
     (toys, "spiral", "there is no toy 'spiral'; there are: moons, gaussians, checkerboard"),
     (digits, "mlp", "there is no network 'mlp' here; there are: "),
