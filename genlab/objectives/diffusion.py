@@ -20,6 +20,16 @@ from genlab.scaling.counting.compute import count_flops
 Weighting = Literal["noise", "prediction", "data", "likelihood"]
 
 
+def key_of(batch, key=None, train: bool = False) -> jax.Array:
+    """Returns the key that a batch draws from: in training `key`, which every step has anew.
+
+    An evaluation has one key, from which every held-out batch takes its own, by the "index" of its first example: with
+    the same times and noise in all of them, the mean over many would err by more than the standard error says.
+    """
+    key = jax.random.key(0) if key is None else key
+    return key if train or "index" not in batch else jax.random.fold_in(key, batch["index"][0])
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScoreMatching:
     """The mean over dimensions and times of w(t) |error of the noise|^2.
@@ -101,9 +111,10 @@ class ScoreMatching:
     def loss(self, variables, batch, key, train: bool):
         """Returns (weighted squared error per dimension, {"loss"} per example, {}).
 
-        Held out, labels are never hidden. `batch` may hold "label" [B] and "example_weight" [B] (0 for padding).
+        Held out, labels are never hidden. `batch` may hold "label" [B] and "example_weight" [B] (0 for padding), and
+        "index" [B]: see `key_of`.
         """
-        keys = jax.random.split(jax.random.key(0) if key is None else key, 5)
+        keys = jax.random.split(key_of(batch, key, train), 5)
         x_0 = self.examples(batch, keys[0])
         t_B, density_B = self.times.sample(self.path, stratified(keys[1], len(x_0)))
         noise = jax.random.normal(keys[2], x_0.shape)

@@ -113,6 +113,8 @@ def test_points_are_scored_by_what_their_source_knows():
 @pytest.mark.parametrize(("evaluation", "objective", "message"), [
     (BitsPerDimension(), PointDiffusion(model=Exact()), "bits per dimension are of diffusion models of images, not of"),
     (SampleQuality(guidance=2.0), OBJECTIVE, "guidance=2.0 asks for a class, but this run is unconditional"),
+    (BitsPerDimension(conditional=False), dataclasses.replace(CONDITIONAL, label_dropout=0.0),
+     "bits per dimension without labels need a network that was also trained without them"),
     (PointQuality(None), OBJECTIVE, "these are measures of points, and ImageDiffusion makes none"),
     (SampleQuality(Sampler(steps=40)), dataclasses.replace(
         OBJECTIVE, path=VP(schedules.Discrete(32), start=1 / 32)), "more than the discretisation allows"),
