@@ -13,7 +13,7 @@ from genlab.models.layers import Dense
 Resample = Literal["none", "up", "down"]
 # Song et al. 2020 as released: layers that end a branch start at variance 1e-10, not at 0 with its dead first step.
 NEARLY_ZERO = 1e-10
-# As released (Ho et al. 2020): the linear layers of attention, and shortcuts of "ddpm" blocks.
+# Song et al. 2020 as released (in Ho et al. 2020's own code it is 1): attention's linear layers, "ddpm" shortcuts.
 SMALL = 0.1
 
 
