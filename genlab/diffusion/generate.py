@@ -1,9 +1,10 @@
-"""Many samples, a chunk at a time: one compiled program, called from the host until there are enough.
+"""Many samples, a chunk at a time: one compiled program, called from the host until there are enough, and kept.
 
 A chunk is cut over all devices of this process that divide it. That serves CPUs too: XLA runs much of a network on one
 thread a device, so two cores as two devices are faster than as one (launch.benchmark sample says by how much).
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -36,7 +37,8 @@ def generate(
 
     Args:
       sampler, path: see `Sampler.sample`.
-      denoiser_of: (variables, labels [chunk] or None) -> Denoiser, traced once.
+      denoiser_of: (variables, labels [chunk] or None) -> Denoiser, traced once, and not again in later calls with this
+        very function, equal sampler and path, and as large chunks.
       variables: of the model, any pytree: an argument of the compiled program, which would otherwise hold a copy.
       key: of all noise; chunk i draws from fold_in(key, i).
       count: how many samples.
@@ -58,7 +60,7 @@ def generate(
         # The last chunk is filled up with the last label.
         label = np.pad(np.asarray(label, np.int32), (0, chunks * chunk - count), mode="edge")
 
-    program = ChunkProgram(sampler, path, denoiser_of, (chunk, *shape), intermediates)
+    program = _program(sampler, path, denoiser_of, (chunk, *shape), intermediates)
     variables = jax.device_put(variables, program.whole)
     drawn = []
     for i in range(chunks):
@@ -70,6 +72,11 @@ def generate(
     if not intermediates:
         return Samples(x)
     return Samples(x, np.concatenate([samples.trajectory for samples in drawn], axis=1)[:, :count], drawn[0].times)
+
+
+@functools.lru_cache(maxsize=4)
+def _program(*of) -> "ChunkProgram":
+    return ChunkProgram(*of)
 
 
 class ChunkProgram:

@@ -129,18 +129,9 @@ def draw(run: Trained, request: Request, intermediates: int = 0,
          on_progress: Callable[[int, int], None] | None = None) -> Samples:
     """Samples [count, ...] in the units of the network."""
     objective: ScoreMatching = run.experiment.objective
-
     classifier = request.classifier
-
-    def denoiser_of(variables, label):
-        own, told = variables
-        denoiser = objective.denoiser(own, label if objective.model.num_classes else None, request.guidance)
-        if classifier is None:
-            return denoiser
-        return clean_classifier_guided(objective.path, denoiser,
-                                       functools.partial(log_probability, classifier, objective.pixels, told),
-                                       label, request.classifier_scale)
-
+    denoiser_of = _denoiser_of(objective, request.guidance, classifier and classifier.experiment.objective,
+                               request.classifier_scale)
     variables = (run.variables, classifier.variables if classifier else {})
     return generate(
         request.sampler, objective.path, denoiser_of, variables, stream_key(request.seed, "sample"), request.count,
@@ -149,12 +140,26 @@ def draw(run: Trained, request: Request, intermediates: int = 0,
         on_progress=on_progress)
 
 
-def log_probability(classifier: Trained, pixels: GreyLevels, variables, x, label_B):
-    """The classifier's of the classes, [B], for images in the units of diffusion, whose levels are `pixels`."""
-    objective = classifier.experiment.objective
+@functools.lru_cache(maxsize=4)
+def _denoiser_of(objective: ScoreMatching, guidance: float, classifier: Any, scale: float) -> Callable:
+    """((the run's variables, the classifier's), labels or None) -> Denoiser: one function for equal objectives."""
+    def denoiser_of(variables, label):
+        own, told = variables
+        denoiser = objective.denoiser(own, label if objective.model.num_classes else None, guidance)
+        if classifier is None:
+            return denoiser
+        return clean_classifier_guided(objective.path, denoiser,
+                                       functools.partial(log_probability, classifier, objective.pixels, told),
+                                       label, scale)
+
+    return denoiser_of
+
+
+def log_probability(classifier: Any, pixels: GreyLevels, variables, x, label_B):
+    """A classification objective's of the classes, [B], for x in the units of diffusion, whose levels are `pixels`."""
     # 0 to 255, as bytes are: pixels.normalize undone, without rounding, which has no gradient.
     images = (0.5 * pixels.count * (x + 1) - 0.5) * (255 / (pixels.count - 1))
-    logits_BK = objective.model.apply(variables, objective.pixels.normalize(images))
+    logits_BK = classifier.model.apply(variables, classifier.pixels.normalize(images))
     return jnp.take_along_axis(jax.nn.log_softmax(logits_BK), label_B[:, None], axis=-1)[:, 0]
 
 

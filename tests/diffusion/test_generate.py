@@ -45,6 +45,16 @@ def test_labels_line_up_and_one_program_serves_every_chunk():
     assert traced == [(3,)] and told == [(3, 7), (6, 7), (7, 7)]
 
 
+def test_a_later_call_finds_its_program_again():
+    traced = []
+    denoiser_of = centres(traced)
+    first, again = (draw(2, sampler=Sampler(Ddim(), 4), denoiser_of=denoiser_of, chunk=2).x for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert len(traced) == 1
+    draw(2, sampler=Sampler(Ddim(), 5), denoiser_of=denoiser_of, chunk=2)
+    assert len(traced) == 2
+
+
 def test_chunks_draw_their_own_noise_and_repeat_with_their_key():
     sampler = Sampler(EulerMaruyama(), 4, denoise=False)  # Ends in fresh noise.
     once, longer, other = (draw(count, key, sampler, chunk=4).x for count, key in ((6, 0), (8, 0), (6, 1)))

@@ -146,8 +146,7 @@ def test_a_classifier_that_guides_reads_images_as_it_was_trained_on_them(count):
     pixels, seen = GreyLevels(count), []
     images = np.round(np.arange(count) * (255 / (count - 1))).astype(np.uint8)[:, None]
     model = SimpleNamespace(apply=lambda variables, x: seen.append(x) or np.zeros((len(x), 2), np.float32))
-    objective = SimpleNamespace(model=model, pixels=SimpleNamespace(normalize=lambda x: x))
-    classifier = SimpleNamespace(experiment=SimpleNamespace(objective=objective))
+    classifier = SimpleNamespace(model=model, pixels=SimpleNamespace(normalize=lambda x: x))
     log_probability(classifier, pixels, {}, pixels.normalize(images), np.zeros(count, int))
     np.testing.assert_allclose(seen[0], images, atol=0.51)  # Bytes are rounded.
 
