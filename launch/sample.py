@@ -77,7 +77,7 @@ def main() -> int:
     if hasattr(objective, "generate") and hasattr(data, "load_tokenizer"):
         _refuse((*_IMAGE_FLAGS, *_DIFFUSION_FLAGS, "attention"), "a run on text")
         _print_texts(run)
-    elif hasattr(objective, "denoiser"):
+    elif hasattr(objective, "check_guidance"):
         _refuse((*_TEXT_FLAGS, "attention"), "a run on diffusion")
         _make_samples(run)
     elif hasattr(data, "image_shape"):

@@ -28,6 +28,8 @@ class Dequantizer(nn.Module):
         for name in ("image_size", "channels", "width", "depth"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ConfigError(f'dtype must be "float32" or "bfloat16", not "{self.dtype}"')
 
     @nn.compact
     def __call__(self, x_BIJC, train: bool = False):

@@ -39,7 +39,7 @@ def draw(run: Trained, count: int, seed: int, attention: bool) -> tuple[Figure, 
         raise ConfigError(f"a run of {type(objective).__name__} is drawn without attention; leave --attention out")
     if hasattr(objective, "reconstruct"):
         return _reconstructions(run, held_out_images(run, count, seed))
-    raise ConfigError(f"launch.sample draws runs of classification and masked autoencoding, not of "
+    raise ConfigError(f"launch.sample draws runs of diffusion, classification and masked autoencoding, not of "
                       f"{type(objective).__name__}")
 
 

@@ -96,7 +96,7 @@ def test_images_are_evenly_spaced_or_drawn_by_seed():
 @pytest.mark.parametrize(("name", "attention", "message"), [
     ("mixer", True, "a Mixer has no attention to draw; leave --attention out"),
     ("mae", True, "a run of MaskedAutoencoding is drawn without attention"),
-    ("simclr", False, "launch.sample draws runs of classification and masked autoencoding, not of ContrastiveViews"),
+    ("simclr", False, "launch.sample draws runs of diffusion, classification and masked autoencoding, not of "),
 ])  # fmt: skip
 def test_what_cannot_be_drawn_is_a_one_line_error(name, attention, message):
     with pytest.raises(ConfigError, match=message):

@@ -67,3 +67,8 @@ def test_another_run_than_the_teachers_is_a_one_line_error():
     assert OBJECTIVE.start_from(variables, TEACHER, "theirs")["teacher"] == "theirs"
     with pytest.raises(ConfigError, match="they must be the same"):
         dataclasses.replace(OBJECTIVE, pixels=GreyLevels(17)).validate()
+
+
+def test_another_type_is_a_one_line_error():
+    with pytest.raises(ConfigError, match='dtype must be "float32" or "bfloat16", not "float8"'):
+        dataclasses.replace(DEQUANTIZER, dtype="float8").validate()
