@@ -70,7 +70,8 @@ def main() -> int:
     record, read = scores(run, samples, _FEATURES.value) if samples else (None, {})
     if _JSON.value:
         said = {name: estimate._asdict() for name, estimate in found.items()}
-        said |= {"samples": record.to_json() | {"read": read, "sampler": repr(samples.sampler),
+        said |= {"samples": record.to_json() | {"read": {name: score._asdict() for name, score in read.items()},
+                                                "sampler": repr(samples.sampler),
                                                 "guidance": samples.guidance}} if record else {}
         print(json.dumps({"step": run.step} | said))
         return 0
