@@ -66,10 +66,14 @@ def peak_live_bytes(function: Callable, *args: Any) -> int:
 
 
 def _peak(jaxpr) -> int:
-    last_use = {}
+    last_use: dict[Any, int] = {}
     for index, equation in enumerate(jaxpr.eqns):
         last_use.update((v, index) for v in equation.invars if isinstance(v, core.Var))
     last_use.update((v, len(jaxpr.eqns)) for v in jaxpr.outvars if isinstance(v, core.Var))
+    for equation in reversed(jaxpr.eqns):  # What is free is another view of its operands, which live as long.
+        if equation.primitive.name in _FREE:
+            until = max(last_use.get(v, -1) for v in equation.outvars)
+            last_use.update((v, max(last_use[v], until)) for v in equation.invars if isinstance(v, core.Var))
     held: dict[Any, int] = {}
     expiring: dict[int, list[Any]] = {}
     live = peak = 0
