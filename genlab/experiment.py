@@ -27,7 +27,7 @@ from genlab.trained import (
 from genlab.training.checkpoints import Checkpoints
 from genlab.training.loop import Outcome, Progress, Training, train
 from genlab.training.optimizers import AdamW, Optimizer
-from genlab.training.plans import choose_plan
+from genlab.training.plans import Layout
 from genlab.training.program import count_parameters
 
 PyTree = Any
@@ -80,7 +80,7 @@ class Experiment:
             evaluation.check(self.objective, self.data)
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed={self.seed} must be from 0 to 2^32 - 1")
-        choose_plan(self.training.batch_size, self.training.micro_batches, self.training.devices)
+        self.training.plan(self.objective)
         if jax.process_count() > 1:
             raise ConfigError(f"{jax.process_count()} processes: one process with all its devices is what works yet")
 
@@ -240,10 +240,16 @@ def claim(experiment: Experiment, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(to_json(experiment), indent=1) + "\n")
         return
-    # By way of the config, so that fields which the saved one lacks take their defaults.
-    difference = next(differences(to_json(load_experiment(folder)), to_json(experiment)), None)
+    # By way of the config, so that fields which the saved one lacks take their defaults. A run may go on elsewhere.
+    saved, ours = (_anywhere(e) for e in (load_experiment(folder), experiment))
+    difference = next(differences(to_json(saved), to_json(ours)), None)
     if difference:
         raise ConfigError(f"{folder} holds another experiment ({difference}); give another folder")
+
+
+def _anywhere(experiment: Experiment) -> Experiment:
+    training = dataclasses.replace(experiment.training, devices=None, layout=Layout())
+    return dataclasses.replace(experiment, training=training)
 
 
 def keep_data(splits: Splits, folder: Path) -> None:

@@ -98,7 +98,7 @@ def load_run(folder: Path) -> Trained:
         raise ConfigError(f"{folder} has no checkpoint yet; train it first")
     # Wherever it was trained: as many of the devices here as divide a micro-batch.
     devices = math.gcd(t.batch_size // t.micro_batches, len(jax.devices()))
-    plan = choose_plan(t.batch_size, t.micro_batches, devices)
+    plan = choose_plan(t.batch_size, t.micro_batches, devices, objective=experiment.objective)
     program = program_for(experiment.objective, experiment.optimizer, t.micro_batches, t.ema_decay, plan)
     checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
     try:

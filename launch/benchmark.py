@@ -1,9 +1,12 @@
-"""Measures genlab: the compiled step, the loop around it, its input, sampling, a sweep of small runs, a law's fit.
+"""Measures genlab: the compiled step, the loop around it, its input, attention, generation, sampling, sweeps, fits.
 
     python -m launch.benchmark step --peer=../nanodo     the step against nanodo's, and that both compute the same
     python -m launch.benchmark loop                      the step in the real loop against the bare step
     python -m launch.benchmark input                     images a second, beside what the step of a ViT consumes
     python -m launch.benchmark sweep --peer=../nanodo    runs an hour of a sweep against nanodo's steps in a row
+    python -m launch.benchmark attention                 attention as it is chosen here against plain operations
+    python -m launch.benchmark generate                  tokens a second at batch 1 and 64, beside the device's floors
+    python -m launch.benchmark scaling                   what each plan costs on 1 to 8 simulated devices
     python -m launch.benchmark sample                    samples of a U-Net against score_sde's algorithm
     python -m launch.benchmark fit                       a law with its bootstrap against SciPy's L-BFGS-B
     python -m launch.benchmark fit --runs=TABLE.csv --columns=params=N,tokens=D --where="in_240 == 1"
@@ -14,6 +17,7 @@ Exit codes: 0 measured, 1 the two sides do not compute the same, the input is to
 """
 
 import datetime
+import importlib
 import json
 import os
 import sys
@@ -25,7 +29,7 @@ from rich.console import Console
 from genlab.configuration import ConfigError
 from launch import flags as command
 
-CASES = ("step", "loop", "sweep", "fit", "input", "sample")
+CASES = ("step", "loop", "sweep", "fit", "input", "sample", "attention", "generate", "scaling")
 
 _PEER = flags.DEFINE_string("peer", None, "Root of a checkout of nanodo (for step and sweep).")
 _SHAPES = flags.DEFINE_string("shapes", None, "Models as WIDTH,LAYERS,HEADS, separated by blanks.")
@@ -48,7 +52,7 @@ def main(case: str) -> int:
     from launch.benchmarks.shapes import DEFAULT_SHAPES, parse_shapes
 
     shapes = parse_shapes(_SHAPES.value or DEFAULT_SHAPES)
-    if case not in ("loop", "input", "fit", "sample") and not _PEER.value:
+    if case in ("step", "sweep") and not _PEER.value:
         raise ConfigError(f"{case} compares with nanodo: give --peer=PATH, the root of a checkout of it")
     if _OUTPUT.value and not Path(_OUTPUT.value).resolve().parent.is_dir():
         raise ConfigError(f"--output={_OUTPUT.value}: there is no folder {Path(_OUTPUT.value).parent}")
@@ -77,6 +81,9 @@ def _measure(case: str, shapes: list, console: Console) -> tuple[dict, bool]:
 
         devices_of_cores()
         return sample.run(_TURNS.value, _SECONDS.value, console)
+    if case in ("attention", "generate", "scaling"):
+        module = importlib.import_module(f"launch.benchmarks.{case}")
+        return module.run(_TURNS.value, _SECONDS.value, console)
     if case == "loop":
         from launch.benchmarks import loop
 
@@ -100,7 +107,7 @@ def _circumstances(load_before: float) -> dict:
     from genlab.sweeps.record import versions
 
     return {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "versions": versions(),
-            "device": jax.devices()[0].device_kind, "cores": len(available_cores()),
+            "device": jax.devices()[0].device_kind, "devices": jax.device_count(), "cores": len(available_cores()),
             "load_average_before": load_before, "xla_flags": os.environ.get("XLA_FLAGS", "")}
 
 

@@ -1,6 +1,9 @@
 """Says what an experiment would train and cost, without training it.
 
     python -m launch.describe --config=experiments/language/gpt.py:124M,stdlib
+    python -m launch.describe --config=experiments/language/gpt.py:tiny --compile
+
+With --compile, which takes as long as compilation does, XLA's own memory of the step stands beside the estimate.
 """
 
 import jax
@@ -12,23 +15,26 @@ from rich.table import Table
 from genlab.experiment import FLOPS_CONVENTION, Experiment
 from genlab.models import fast_ops
 from genlab.scaling.counting.compute import count_flops
-from genlab.scaling.counting.memory import estimate_memory
-from genlab.training.program import count_parameters
-from genlab.training.step import TrainState, initial_state, make_train_step
+from genlab.training.memory import compiled_memory, estimate_training_memory
+from genlab.training.program import count_parameters, program_for
+from genlab.training.step import initial_state, make_train_step
 from launch import flags as command
 
 _CONFIG = command.define_config("experiment")
+_COMPILE = flags.DEFINE_bool("compile", False, "Compile the training step for the devices here, and show XLA's memory "
+                             "analysis beside the estimate.")
 _TREE = flags.DEFINE_bool("tree", True, "Show the shape of every parameter.")
 
 
 def main() -> int:
-    """Prints parameters, FLOPs under each convention, memory and the parameter tree."""
+    """Prints the parameter tree, parameters, FLOPs under each convention, and memory."""
     experiment = command.load_config(_CONFIG.value)
     experiment.check()
     console = Console(width=None if Console().is_terminal else 120)
     if _TREE.value:
         console.print(parameter_table(experiment))
     console.print(summary_table(experiment))
+    console.print(memory_table(experiment, _COMPILE.value))
     return 0
 
 
@@ -44,7 +50,7 @@ def parameter_table(experiment: Experiment) -> Table:
 
 
 def summary_table(experiment: Experiment) -> Table:
-    """Counts, compute by convention, and memory of one replica."""
+    """Counts, and compute by convention."""
     objective, training = experiment.objective, experiment.training
     counts = count_parameters(objective)
     batch = objective.dummy_batch(training.batch_size, experiment.data)
@@ -69,25 +75,39 @@ def summary_table(experiment: Experiment) -> Table:
     table.add_row(f"FLOPs per {unit}: {FLOPS_CONVENTION}", f"{flops_per_step / per_step:,.0f}")
     for name, flops in objective.flops_conventions(experiment.data).items():
         table.add_row(f"FLOPs per {unit}: {name}", f"{flops:,.0f}")
-    table.add_section()
-    for name, size in memory_rows(experiment, state, batch):
-        table.add_row(name, size)
     return table
 
 
-def memory_rows(experiment: Experiment, state: TrainState, batch) -> list[tuple[str, str]]:
-    """Bytes of one replica that is not sharded, by what holds them."""
-    objective, parts = experiment.objective, experiment.training.micro_batches
-    micro_batch = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((x.shape[0] // parts, *x.shape[1:]), x.dtype), batch)
-    memory = estimate_memory(
-        lambda p, s, b, k: objective.loss({"params": p, **s}, b, k, True)[0], state.params, state.opt_state,
-        state.model_state, micro_batch, jax.eval_shape(lambda: jax.random.key(0)))
-    names = ("parameters", "gradients", "optimizer", "activations")
-    rows = [(f"memory: {name}", _bytes(getattr(memory, name))) for name in names]
-    if experiment.training.ema_decay is not None:
-        rows.append(("memory: moving average", _bytes(memory.parameters)))
-    return [*rows, ("memory: all, an estimate that knows no fusion", _bytes(memory.total))]
+def memory_table(experiment: Experiment, compiled: bool) -> Table:
+    """Bytes of a training step on each device, estimated, and beside them XLA's own where it is `compiled`."""
+    objective, training = experiment.objective, experiment.training
+    batch = objective.dummy_batch(training.batch_size, experiment.data)
+    plan = training.plan(objective)
+    estimate = estimate_training_memory(objective, experiment.optimizer, batch, training.micro_batches,
+                                        training.ema_decay is not None).per_device(**plan.mesh.shape)
+    title = f"memory of a step, each of {plan.mesh.size} devices" if plan.mesh.size > 1 else "memory of a step"
+    table = Table("what", "estimate", *(("XLA", "estimate / XLA") if compiled else ()), title=title)
+    names = ["parameters", "optimizer", "model_state", "moving_average", "gradients", "activations", "total"]
+    for name in names:
+        size = getattr(estimate, name)
+        if size or name == "activations":
+            table.add_row(f"memory: {name.replace('_', ' ')}", _bytes(size))
+    if compiled:
+        program = program_for(objective, experiment.optimizer, training.micro_batches, training.ema_decay, plan)
+        found = compiled_memory(program, experiment.optimizer.hyperparameters(training.steps), batch,
+                                min(training.steps_per_dispatch, training.steps))
+        table.add_section()
+        for name, ours, theirs in (
+            ("state and batches (arguments)", estimate.state, found.arguments),
+            ("gradients and activations (temporary)", estimate.working, found.temporary),
+            ("results that take no argument's place", 0, found.outputs - found.aliased),
+            ("all", estimate.total, found.total),
+        ):
+            ratio = f"{ours / theirs:.2f}" if ours and theirs else ""
+            table.add_row(f"XLA: {name}", _bytes(ours), _bytes(theirs), ratio)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
 
 
 def _bytes(size: float) -> str:

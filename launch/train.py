@@ -3,8 +3,10 @@
     python -m launch.train --config=experiments/language/gpt.py:tiny --workdir=runs/gpt
     python -m launch.train --config=experiments/language/gpt.py:tiny --workdir=runs/gpt2 \\
         --config.training.steps=500 --config.optimizer.learning_rate=1e-3
+    python -m launch.train --config=experiments/language/gpt.py:tiny --workdir=runs/gpt --profile
 
-The folder gets config.json, metrics.jsonl, checkpoints/ and, at the end, record.json.
+The folder gets config.json, metrics.jsonl, checkpoints/ and, at the end, record.json; with --profile also
+profile/, for TensorBoard (tensorboard --logdir=runs/gpt/profile) and, its trace.json.gz, for https://ui.perfetto.dev.
 Exit codes: 0 finished, 1 diverged or failed, 2 bad input, 130 stopped (Ctrl-C, SIGTERM).
 """
 
@@ -18,6 +20,10 @@ from launch import flags as command
 
 _CONFIG = command.define_config("experiment")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+_PROFILE = flags.DEFINE_bool("profile", False, "Profile a few steady steps and print their top operations; the run's "
+                             "throughput then counts the profiling too.")
+_PROFILE_DISPATCHES = flags.DEFINE_integer("profile_dispatches", 4, "How many dispatches to profile, after the second.",
+                                           lower_bound=1)
 
 _EXIT_CODES = {"finished": 0, "diverged": 1, "failed": 1, "preempted": command.INTERRUPTED}
 
@@ -31,6 +37,7 @@ def main() -> int:
     from genlab.sweeps.progress import RunView
     from genlab.sweeps.run import run_one, single_run
     from genlab.sweeps.signals import StopRequest
+    from genlab.training.profile import Profiler
     from genlab.training.program import enable_compilation_cache
 
     if not isinstance(experiment, Experiment):
@@ -40,17 +47,42 @@ def main() -> int:
     folder = Path(_WORKDIR.value)
     console = Console()
     view = RunView(experiment.data.tokens_per_example, console)
+    profiler = Profiler(folder / "profile", _PROFILE_DISPATCHES.value) if _PROFILE.value else None
+    listeners = (view, profiler) if profiler else (view,)
     stopping = StopRequest("stopping at a checkpoint; once more to stop at once", console.print)
     with view, stopping:
         try:
-            record = run_one(single_run(experiment, folder), folder, listeners=(view,), should_stop=stopping)
+            record = run_one(single_run(experiment, folder), folder, listeners=listeners, should_stop=stopping)
         except command.ConfigError:
             raise
         except ValueError:  # Not of the input, which was checked: JAX's own, from within the model.
             traceback.print_exc()
             return _EXIT_CODES["failed"]
+        finally:
+            if profiler:
+                profiler.close()
+    if profiler:
+        show_profile(profiler, console)
     console.print(summary(record, folder), highlight=False, soft_wrap=True)
     return _EXIT_CODES[record.status]
+
+
+def show_profile(profiler, console: Console) -> None:
+    """The operations that took most of the profiled steps' time."""
+    from genlab.training.profile import top_operations
+
+    if not profiler.steps:
+        console.print("no profile: this part of the run had no third dispatch", highlight=False, soft_wrap=True)
+        return
+    line = "{:>6}  {:>9}  {:>12}  {:<32}  {}".format
+    lines = [line("share", "ms a step", "times a step", "operation", "of")]
+    for operation in top_operations(profiler.folder):
+        # The innermost of the nested scopes tell most.
+        source = "/".join(operation.source.split("/")[-5:])
+        lines.append(line(f"{operation.share:.1%}", f"{operation.seconds / profiler.steps * 1e3:.3f}",
+                          f"{operation.count / profiler.steps:.3g}", operation.name, source))
+    console.print(f"top operations of {profiler.steps} steps; {profiler.folder}", highlight=False, soft_wrap=True)
+    console.print("\n".join(lines), highlight=False, soft_wrap=True, markup=False)
 
 
 def summary(record, folder: Path) -> str:
@@ -62,7 +94,23 @@ def summary(record, folder: Path) -> str:
     error = f" +- {record.loss_se:.2g}" if record.loss_se else ""
     seen = f"{record.tokens:,} tokens" if record.tokens else f"{record.examples:,} examples"
     return (f"{record.name} finished: held-out loss {record.loss:.4f}{error}, {record.params:,} parameters, "
-            f"{seen}, {record.flops:.3g} FLOPs in {record.seconds:.0f} s; {folder / 'record.json'}")
+            f"{seen}, {record.flops:.3g} FLOPs in {record.seconds:.0f} s ({where_time_went(record)}), "
+            f"{utilization(record)}; {folder / 'record.json'}")
+
+
+def where_time_went(record) -> str:
+    """The parts of a record's seconds, in words."""
+    parts = {"compilation": record.compile_seconds, "steps": record.step_seconds, "input": record.input_seconds,
+             "evaluation": record.evaluation_seconds, "checkpoints": record.checkpoint_seconds}
+    parts["start-up"] = record.seconds - sum(seconds or 0.0 for seconds in parts.values())
+    return ", ".join(f"{name} {seconds or 0.0:.1f}" for name, seconds in parts.items())
+
+
+def utilization(record) -> str:
+    """Model FLOPs utilisation in words, or why there is none."""
+    from genlab.scaling.counting.devices import missing_peak
+
+    return missing_peak(record.device_kind) or f"MFU {record.mfu or 0.0:.1%}"
 
 
 if __name__ == "__main__":

@@ -8,21 +8,13 @@ import pytest
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 os.environ.setdefault("MPLBACKEND", "agg")
+# XLA's optimisations change rounding alone, and take half of the time of the tests.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 VISION_TRUTH = {  # Chinchilla's law in parameters and examples, nats per example
     "vit": {"A": 40.0, "B": 200.0, "E": 0.5, "alpha": 0.35, "beta": 0.45},
     "mixer": {"A": 60.0, "B": 150.0, "E": 0.6, "alpha": 0.30, "beta": 0.42},
 }
-
-
-@pytest.fixture(scope="module")
-def hurried_compilation():
-    """Leaves out XLA's optimisations, which change rounding alone, while a module of tests runs."""
-    import jax
-
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from genlab.configuration import ConfigError
 from genlab.diffusion.denoiser import Denoiser
 from genlab.diffusion.likelihood import ProbabilityFlow, bits_per_dimension
 from genlab.diffusion.paths import Path
+from genlab.randomness import per_example
 
 
 class Dequantized(NamedTuple):
@@ -64,7 +65,7 @@ class Uniform(Dequantization):
 
     def noise(self, level, key):
         """See `Dequantization`."""
-        return jax.random.uniform(key, level.shape), jnp.zeros(len(level))
+        return per_example(jax.random.uniform, key, level.shape), jnp.zeros(len(level))
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Variational(Dequantization):
     def noise(self, level, key):
         """See `Dequantization`."""
         mean, log_scale = self.parameters(2 * (level + 0.5) / self.levels - 1)
-        z = jax.random.normal(key, level.shape, mean.dtype)
+        z = per_example(jax.random.normal, key, level.shape, dtype=mean.dtype)
         logit = mean + jnp.exp(log_scale) * z
         log_density = -0.5 * (z * z + math.log(2 * math.pi)) - log_scale
         log_density -= jax.nn.log_sigmoid(logit) + jax.nn.log_sigmoid(-logit)

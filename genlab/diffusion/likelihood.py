@@ -23,6 +23,7 @@ from genlab.diffusion.denoiser import Denoiser
 from genlab.diffusion.ode import Solution, solve
 from genlab.diffusion.paths import Path
 from genlab.diffusion.times import stratified
+from genlab.randomness import per_example
 
 AT_ONCE = 16  # Backward passes side by side: 16 fill the cores, and all D of an image would not fit.
 
@@ -235,7 +236,7 @@ def negative_log_likelihood_bound(path: Path, denoiser: Denoiser, x, key, times_
     def squares(k):
         t_B = path.time_at(most + (least - most) * (k + first_B) / times_per_example)
         t_B = jnp.clip(t_B, path.start, path.end)
-        noise = jax.random.normal(jax.random.fold_in(noise_key, k), x.shape, x.dtype)
+        noise = per_example(jax.random.normal, jax.random.fold_in(noise_key, k), x.shape, dtype=x.dtype)
         error = noise - denoiser(path.perturb(x, noise, t_B), t_B).noise
         return jnp.square(error).reshape(B, D).sum(axis=1)
 

@@ -8,10 +8,13 @@ import jax.numpy as jnp
 
 from genlab.configuration import ConfigError
 from genlab.diffusion.paths import Path
+from genlab.randomness import examples, per_example
 
 
 def stratified(key, count: int):
     """Returns uniform numbers, float32 [B], one in each of B equal parts of [0, 1), in random order.
+
+    B is that of the whole batch, of which `count` examples may be a device's or a micro-batch's part.
 
     Each number alone is uniform, and the mean over a batch of a function of time varies far less than with independent
     draws (Kingma et al. 2021, arXiv 2107.00630, appendix I.1). Theirs are (u + i) / B for one u; here each stratum has
@@ -19,9 +22,11 @@ def stratified(key, count: int):
     B^(-3/2), not as 1 / B: of exp(u) at B = 16 to .06 of that of independent draws, not to .25.
     """
     place_key, order_key = jax.random.split(key)
-    placed = (jax.random.uniform(place_key, (count,)) + jnp.arange(count)) / count
+    position_B, whole = examples(count)
+    stratum_B = jax.random.permutation(order_key, whole)[position_B]
+    placed_B = (per_example(jax.random.uniform, place_key, (count,)) + stratum_B) / whole
     # The float32 nearest to the last one may be 1.
-    return jax.random.permutation(order_key, jnp.minimum(placed, 1 - 2.0**-24))
+    return jnp.minimum(placed_B, 1 - 2.0**-24)
 
 
 class Times(abc.ABC):

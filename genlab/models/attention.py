@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from genlab.models import ops
 from genlab.models.layers import Dense, Initialization, Norm, kernel_initializer
+from genlab.models.placement import place
 
 
 class LayerCache(NamedTuple):
@@ -76,6 +77,7 @@ class Attention(nn.Module):
         alone says which slots are seen.
         """
         q_BTHK, k_BSGK, v_BSGK = self._project(x_BTD, source_BSD)
+        q_BTHK, k_BSGK, v_BSGK = place(q_BTHK, "BTHK"), place(k_BSGK, "BSGK"), place(v_BSGK, "BSGK")
         if self.qk_norm:
             q_BTHK = Norm(self.norm, epsilon=self.norm_epsilon, name="query_norm")(q_BTHK)
             k_BSGK = Norm(self.norm, epsilon=self.norm_epsilon, name="key_norm")(k_BSGK)

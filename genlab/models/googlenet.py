@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from genlab.configuration import ConfigError
+from genlab.models import ops
 from genlab.models.convolutional import Conv, check_stem, local_response_norm, max_pool, mean_pool
 from genlab.models.image_classifier import ImageClassifier
 
@@ -61,7 +62,8 @@ class GoogLeNet(ImageClassifier):
             x_BIJC = max_pool(x_BIJC, ceil=True)
             for letter, widths in modules.items():
                 x_BIJC = Inception(widths, name=f"inception_{stage}{letter}")(x_BIJC)
-        return nn.Dropout(self.dropout, deterministic=not train)(mean_pool(x_BIJC))
+        x_BD = mean_pool(x_BIJC)
+        return ops.dropout(x_BD, self.dropout, self.make_rng("dropout")) if train and self.dropout else x_BD
 
 
 class Inception(nn.Module):

@@ -94,8 +94,6 @@ class GPT(nn.Module):
             initializer = nn.initializers.normal(std)
             setattr(self, name, self.param(name, initializer, (rows, self.width), jnp.float32))
         self.transformer = Transformer(self.stack_config())
-        if self.dropout:
-            self.embedding_dropout = nn.Dropout(self.dropout)
 
     def __call__(self, tokens_BT, train: bool = False, cache: KVCache | None = None):
         """Returns float32 logits [B, T, V] for integer tokens [B, T]; with a `cache`, (logits, cache).
@@ -121,8 +119,8 @@ class GPT(nn.Module):
                 x_BTD = x_BTD + self.position_embedding[:T]
             else:
                 x_BTD = x_BTD + self.position_embedding[cache.positions(T)]
-        if self.dropout:
-            x_BTD = self.embedding_dropout(x_BTD, deterministic=not train)
+        if train and self.dropout:
+            x_BTD = ops.dropout(x_BTD, self.dropout, self.make_rng("dropout"))
         return self.transformer(x_BTD, cache=cache, train=train)
 
     def logits(self, x_BTD):

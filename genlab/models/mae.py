@@ -9,6 +9,7 @@ from genlab.models import images
 from genlab.models.layers import Dense
 from genlab.models.transformer import Transformer, TransformerConfig
 from genlab.models.vit import ViT
+from genlab.randomness import per_example
 
 
 class MAE(nn.Module):
@@ -93,7 +94,7 @@ class MAE(nn.Module):
         and channels.
         """
         B, P, K = images_BIJC.shape[0], self.num_patches, self.num_visible
-        order_BP = jnp.argsort(jax.random.uniform(self.make_rng("mask"), (B, P)), axis=-1)
+        order_BP = jnp.argsort(per_example(jax.random.uniform, self.make_rng("mask"), (B, P)), axis=-1)
         rank_BP = jnp.argsort(order_BP, axis=-1)  # of each patch in that order: the first K are visible
         x_BTD = self.encoder.encode(self.encoder.embed(images_BIJC, order_BP[:, :K]), train)
 

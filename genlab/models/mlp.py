@@ -3,6 +3,7 @@
 from flax import linen as nn
 
 from genlab.configuration import ConfigError
+from genlab.models import ops
 from genlab.models.convolutional import HE_FAN_IN
 from genlab.models.image_classifier import ImageClassifier
 from genlab.models.layers import Dense
@@ -48,7 +49,8 @@ class HiddenLayers(nn.Module):
         for i, width in enumerate(self.widths, start=1):
             x_BD = nn.relu(Dense(width, use_bias=True, kernel_init=HE_FAN_IN, name=f"layer_{i}")(x_BD))
             self.sow("intermediates", f"layer_{i}_BD", x_BD)
-            x_BD = nn.Dropout(self.dropout, deterministic=not self.train)(x_BD)
+            if self.train and self.dropout:
+                x_BD = ops.dropout(x_BD, self.dropout, self.make_rng("dropout"))
         return x_BD.astype("float32")
 
 

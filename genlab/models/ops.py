@@ -8,7 +8,8 @@ float32 whatever the compute type.
 import jax
 import jax.numpy as jnp
 
-from genlab.models import fast_convolutions, fast_ops
+from genlab.models import fast_convolutions, fast_ops, flash
+from genlab.randomness import per_example
 
 # Masked scores: finite, so that a row with nothing to attend to (padding) is uniform and not NaN.
 MASKED_SCORE = jnp.finfo(jnp.float32).min
@@ -123,6 +124,15 @@ def swiglu(gate_up):
     return jax.nn.silu(gate) * up
 
 
+def dropout(x, rate, key):
+    """Returns x [B, ...] with each number set to 0 at `rate` and the others divided by 1 - rate.
+
+    Srivastava et al. 2014 (Journal of Machine Learning Research 15), scaled in training instead of in testing.
+    """
+    kept = per_example(jax.random.bernoulli, key, x.shape, p=1 - rate)
+    return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
+
+
 def stochastic_depth(x, rate, key):
     """Returns x [B, ...] with whole examples set to 0 at `rate` and the others divided by 1 - rate.
 
@@ -130,7 +140,7 @@ def stochastic_depth(x, rate, key):
     (Huang et al. 2016, arXiv 1603.09382, section 3, scaled in training instead of in testing).
     `rate` may be traced.
     """
-    kept = jax.random.bernoulli(key, 1 - rate, (x.shape[0],) + (1,) * (x.ndim - 1))
+    kept = per_example(jax.random.bernoulli, key, (x.shape[0],) + (1,) * (x.ndim - 1), p=1 - rate)
     return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
 
 
@@ -189,12 +199,13 @@ def attention(
     drop = dropout_rate > 0 and dropout_key is not None
     if mask is None and not drop and fast_ops.eligible(q_BTHK, k_BSGK, v_BSGK):
         return fast_ops.attention(q_BTHK, k_BSGK, v_BSGK, causal=causal)
+    if flash.eligible(q_BTHK, k_BSGK, v_BSGK, causal=causal, masked=mask is not None, dropout=drop):
+        return flash.attention(q_BTHK, k_BSGK, v_BSGK, causal=causal)
     B, T, H, K = q_BTHK.shape
     S, G = k_BSGK.shape[1:3]
     weights_BHTS = attention_weights(q_BTHK, k_BSGK, causal=causal, mask=mask)
     if drop:
-        keep = jax.random.bernoulli(dropout_key, 1 - dropout_rate, weights_BHTS.shape)
-        weights_BHTS = jnp.where(keep, weights_BHTS / (1 - dropout_rate), 0.0)
+        weights_BHTS = dropout(weights_BHTS, dropout_rate, dropout_key)
     weights = weights_BHTS.astype(v_BSGK.dtype).reshape(B, G, H // G, T, S)
     return jnp.einsum("bgrts,bsgk->btgrk", weights, v_BSGK).reshape(B, T, H, K)
 

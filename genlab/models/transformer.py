@@ -12,6 +12,7 @@ from genlab.configuration import ConfigError
 from genlab.models import ops
 from genlab.models.attention import Attention, KVCache, LayerCache
 from genlab.models.layers import AdaptiveNorm, Initialization, Mlp, Norm
+from genlab.models.placement import place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,12 +154,13 @@ class Block(nn.Module):
 
         def branch(h, gate):
             """Returns what a branch's output h adds to the residual stream."""
-            if c.dropout:
-                h = nn.Dropout(c.dropout, deterministic=self.deterministic)(h)
+            if c.dropout and not self.deterministic:
+                h = ops.dropout(h, c.dropout, self.make_rng("dropout"))
             if drop_rate is not None:
                 h = ops.stochastic_depth(h, drop_rate, self.make_rng("dropout"))
             return h if gate is None else gate * h
 
+        x_BTD = place(x_BTD, "BTD")
         h, gate = norm("attention_norm", x_BTD)
         h, cache = attention("attention", c.causal)(
             h,

@@ -73,7 +73,8 @@ class ResnetBlock(nn.Module):
         h = conv3x3(self.features, "conv_1")(h)
         level = Dense(self.features, use_bias=True, kernel_init=initializer(), name="condition")(condition_BD)
         h = NormSilu(name="norm_2")(h + level[:, None, None])
-        h = nn.Dropout(self.dropout)(h, deterministic=not train)
+        if train and self.dropout:
+            h = ops.dropout(h, self.dropout, self.make_rng("dropout"))
         h = conv3x3(self.features, "conv_2", NEARLY_ZERO)(h)
         if x_BIJC.shape[-1] != self.features or self.resample != "none":
             init = initializer(self.shortcut_scale)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from genlab.configuration import ConfigError
-from genlab.models import images
+from genlab.models import images, ops
 from genlab.models.attention import Attention
 from genlab.models.image_classifier import ImageClassifier
 from genlab.models.layers import Dense, Mlp, Norm
@@ -123,8 +123,6 @@ class ViT(ImageClassifier):
         self.transformer = Transformer(c)
         if self.pooling == "attention":
             self.attention_pooling = AttentionPooling(c)
-        if self.dropout:
-            self.embedding_dropout = nn.Dropout(self.dropout)
 
     def features(self, images_BIJC, train: bool = False):
         """Returns the pooled representation that the head reads, float32 [B, D]."""
@@ -160,8 +158,8 @@ class ViT(ImageClassifier):
             x_BTD = jnp.concatenate([prefix_BTD, x_BPD], axis=1)
         else:
             x_BTD = x_BPD
-        if self.dropout:
-            x_BTD = self.embedding_dropout(x_BTD, deterministic=not train)
+        if train and self.dropout:
+            x_BTD = ops.dropout(x_BTD, self.dropout, self.make_rng("dropout"))
         return self.transformer(x_BTD, train=train)
 
     def pool(self, x_BTD):

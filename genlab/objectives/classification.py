@@ -36,6 +36,11 @@ class Classification(ImageObjective):
     mixup: float = 0.0
     cutmix: float = 0.0
 
+    @property
+    def couples_examples(self) -> bool:
+        """See `ImageObjective`; a mixed image has a partner."""
+        return bool(self.mixup or self.cutmix) or super().couples_examples
+
     def validate(self) -> None:
         """Raises ValueError, in one line, for a config that cannot run."""
         super().validate()

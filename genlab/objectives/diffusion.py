@@ -15,6 +15,7 @@ from genlab.diffusion.times import Times, UniformTime, stratified
 from genlab.objectives.grey_levels import GreyLevels
 from genlab.objectives.image_model import ImageObjective
 from genlab.objectives.metric import Metric
+from genlab.randomness import per_example
 from genlab.scaling.counting.compute import count_flops
 
 Weighting = Literal["noise", "prediction", "data", "likelihood"]
@@ -117,10 +118,10 @@ class ScoreMatching:
         keys = jax.random.split(key_of(batch, key, train), 5)
         x_0 = self.examples(batch, keys[0])
         t_B, density_B = self.times.sample(self.path, stratified(keys[1], len(x_0)))
-        noise = jax.random.normal(keys[2], x_0.shape)
+        noise = per_example(jax.random.normal, keys[2], x_0.shape)
         label_B = self._label(batch)
         if train and label_B is not None and self.label_dropout:
-            hidden_B = jax.random.bernoulli(keys[3], self.label_dropout, label_B.shape)
+            hidden_B = per_example(jax.random.bernoulli, keys[3], label_B.shape, p=self.label_dropout)
             label_B = jnp.where(hidden_B, self.model.num_classes, label_B)
         x_t = self.path.perturb(x_0, noise, t_B)
         output = self._network(variables, x_t, t_B, label_B, train, keys[4])

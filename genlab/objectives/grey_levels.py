@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from genlab.configuration import ConfigError
+from genlab.randomness import per_example
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ class GreyLevels:
 
     def dequantize(self, images, key):
         """Returns a uniform draw from each pixel's level, float32 [...], of uint8 images [...]."""
-        return 2 * (self.levels(images) + jax.random.uniform(key, images.shape)) / self.count - 1
+        return 2 * (self.levels(images) + per_example(jax.random.uniform, key, images.shape)) / self.count - 1
 
     def to_bytes(self, images):
         """Returns the uint8 images [...] in whose levels the values lie; those outside are clipped."""

@@ -53,6 +53,11 @@ class ImageObjective:
             raise ConfigError(f"the images are {I} x {J}, but model.image_size is {self.model.image_size}; set one to "
                               "the other (data.image_size resizes)")
 
+    @property
+    def couples_examples(self) -> bool:
+        """Whether an example's loss depends on the others of its batch, as through BatchNorm's statistics."""
+        return "batch_stats" in jax.eval_shape(self.init, jax.random.key(0))
+
     def dummy_batch(self, batch_size: int, data: Any = None) -> dict:
         """Returns the shapes of a batch."""
         I = self.model.image_size

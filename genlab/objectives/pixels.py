@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genlab.configuration import ConfigError
+from genlab.randomness import per_example
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +58,13 @@ def mix(images_BIJC, targets_BK, key, mixup: float, cutmix: float):
     B = len(images_BIJC)
     masks = []  # The share of its own that each pixel of each example keeps.
     if mixup:
-        share_B = jax.random.beta(keys[0], mixup, mixup, (B,))
+        share_B = per_example(jax.random.beta, keys[0], (B,), a=mixup, b=mixup)
         masks.append(jnp.broadcast_to(share_B[:, None, None, None], (B, *images_BIJC.shape[1:3], 1)))
     if cutmix:
         masks.append(_rectangles(keys[1], cutmix, B, *images_BIJC.shape[1:3]))
     mask_BIJ1 = masks[0]
     if len(masks) == 2:
-        mask_BIJ1 = jnp.where(jax.random.bernoulli(keys[2], shape=(B, 1, 1, 1)), *masks)
+        mask_BIJ1 = jnp.where(per_example(jax.random.bernoulli, keys[2], (B, 1, 1, 1)), *masks)
     share_B1 = mask_BIJ1.mean(axis=(1, 2))
     images = mask_BIJ1 * images_BIJC + (1 - mask_BIJ1) * images_BIJC[::-1]
     return images, share_B1 * targets_BK + (1 - share_B1) * targets_BK[::-1]
@@ -72,8 +73,8 @@ def mix(images_BIJC, targets_BK, key, mixup: float, cutmix: float):
 def _rectangles(key, alpha, B, I, J):
     """0 inside a rectangle of area 1 - Beta(alpha, alpha) of the image, cut off at its edges; 1 outside."""
     share_key, centre_key = jax.random.split(key)
-    side_B = jnp.sqrt(1 - jax.random.beta(share_key, alpha, alpha, (B,)))
-    centre_B2 = jax.random.uniform(centre_key, (B, 2))
+    side_B = jnp.sqrt(1 - per_example(jax.random.beta, share_key, (B,), a=alpha, b=alpha))
+    centre_B2 = per_example(jax.random.uniform, centre_key, (B, 2))
 
     def inside(size, centre_B):
         place = (jnp.arange(size) + 0.5) / size

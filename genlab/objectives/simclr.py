@@ -32,6 +32,7 @@ class ContrastiveViews(SelfSupervision):
     temperature: float = 0.1
 
     views: ClassVar[int] = 2
+    couples_examples: ClassVar[bool] = True
 
     def validate(self) -> None:
         """Raises ConfigError, in one line, for a config that cannot run."""

@@ -23,8 +23,8 @@ Curve = tuple[tuple[int, float], ...]
 ENDED = ("finished", "diverged")  # A run that ended so is not run again.
 
 # Columns in which two runs of one experiment on one machine may differ; all others are reproducible.
-CIRCUMSTANCES = ("attempts", "seconds", "compile_seconds", "tokens_per_second", "mfu", "started_at",
-                 "finished_at")
+CIRCUMSTANCES = ("attempts", "seconds", "compile_seconds", "step_seconds", "input_seconds", "evaluation_seconds",
+                 "checkpoint_seconds", "tokens_per_second", "mfu", "started_at", "finished_at")
 
 
 def _column(meaning: str, unit: str = "", default: Any = None) -> Any:
@@ -68,7 +68,12 @@ class RunRecord:
     device_count: int | None = _column("devices that the run used")
     process_count: int | None = _column("processes (hosts) that the run used")
     seconds: float | None = _column("wall time of all attempts, compilation and evaluations included", "s")
-    compile_seconds: float | None = _column("wall time of tracing and compilation in the last attempt's process", "s")
+    compile_seconds: float | None = _column("of `seconds`: tracing and compilation", "s")
+    step_seconds: float | None = _column("of `seconds`: the updates themselves", "s")
+    input_seconds: float | None = _column("of `seconds`: waits for training batches while no update ran", "s")
+    evaluation_seconds: float | None = _column("of `seconds`: evaluations on held-out data", "s")
+    checkpoint_seconds: float | None = _column("of `seconds`: waits for checkpoints; what is left of `seconds` is "
+                                               "start-up", "s")
     tokens_per_second: float | None = _column("training throughput; examples where there are no tokens",
                                               "tokens/s or examples/s")
     mfu: float | None = _column("share of the device's peak FLOPs, by `flops`; empty for unknown devices")

@@ -103,7 +103,8 @@ def completed(record: RunRecord, result: experiments.Result, experiment: Any) ->
         loss=loss and loss.mean, loss_se=loss and loss.standard_error, train_loss=outcome.train_loss,
         metrics=metrics, status=outcome.status, error=outcome.error, device_kind=outcome.device_kind,
         device_count=outcome.device_count, process_count=jax.process_count(), seconds=outcome.seconds,
-        compile_seconds=outcome.compile_seconds, mfu=outcome.mfu,
+        **{f"{part}_seconds": seconds for part, seconds in outcome.seconds_of.items() if part != "other"},
+        mfu=outcome.mfu,
         tokens_per_second=outcome.examples_per_second * tokens_per_example,
         data_hash=result.data.get("data_hash", ""), finished_at=_now(), curve=outcome.curve,
     )

@@ -14,11 +14,12 @@ from genlab.configuration import ConfigError
 from genlab.objectives.metric import Estimate
 from genlab.scaling.counting.devices import model_flops_utilization
 from genlab.training.checkpoints import Checkpoints
+from genlab.training.clock import Clock
 from genlab.training.curve import LearningCurve
 from genlab.training.evaluation import evaluate
 from genlab.training.logs import MetricLog
 from genlab.training.optimizers import Optimizer
-from genlab.training.plans import choose_plan
+from genlab.training.plans import Layout, Plan, choose_plan
 from genlab.training.program import Program, program_for
 from genlab.training.step import TrainState, with_variables
 
@@ -49,6 +50,7 @@ class Training:
         by (factor - 1) times that value (at least 1).
       writers: logs beside the JSON lines: "tensorboard", "wandb".
       devices: how many devices to use; none for all.
+      layout: how batches, parameters and optimizer state lie on them (genlab/training/plans.py).
     """
 
     steps: int = 1000
@@ -66,6 +68,7 @@ class Training:
     divergence_factor: float = 3.0
     writers: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
     devices: int | None = None
+    layout: Layout = Layout()
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "micro_batches", "steps_per_dispatch", "log_steps", "keep_last"):
@@ -78,6 +81,10 @@ class Training:
             raise ConfigError(f"training.ema_decay={self.ema_decay} lies in [0, 1), or is none")
         if not self.divergence_factor > 1:
             raise ConfigError(f"training.divergence_factor={self.divergence_factor} must be above 1")
+
+    def plan(self, objective: Any) -> Plan:
+        """Where an objective's run lives on the devices there are; errors as in `choose_plan`."""
+        return choose_plan(self.batch_size, self.micro_batches, self.devices, self.layout, objective)
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,8 @@ class Outcome:
       curve: (step, training loss) points.
       flops_per_step: training FLOPs of a step, counted from its jaxpr.
       seconds: of all attempts, from state to last checkpoint, compilation and evaluations included.
-      compile_seconds: tracing and compilation in this process.
+      seconds_of: `seconds` by part: "compile", "step", "input" (waits for batches), "evaluation",
+        "checkpoint" and "other"; they sum up to it.
       examples_per_second: training alone, in this process.
       mfu: model FLOPs utilisation of that, or None where the device's peak is unknown.
       device_kind: as JAX names it.
@@ -128,7 +136,7 @@ class Outcome:
     curve: tuple[tuple[int, float], ...] = ()
     flops_per_step: float = 0.0
     seconds: float = 0.0
-    compile_seconds: float = 0.0
+    seconds_of: dict[str, float] = field(default_factory=dict)
     examples_per_second: float = 0.0
     mfu: float | None = None
     device_kind: str = ""
@@ -190,15 +198,12 @@ class _Run:
         self.evaluations = evaluations
         self.listeners = listeners
         self.should_stop = should_stop
-        self.started = time.perf_counter()
-        plan = choose_plan(training.batch_size, training.micro_batches, training.devices)
+        plan = training.plan(objective)
         self.program: Program = program_for(objective, optimizer, training.micro_batches, training.ema_decay, plan)
-        self.compiled_before = self.program.compile_seconds
+        self.clock = Clock(lambda: self.program.compile_seconds)
         self.checkpoints = Checkpoints(folder / "checkpoints", training.keep_last, training.keep_best)
         self.curve = LearningCurve(training.steps)
         self.first_loss: float | None = None
-        self.seconds_before = 0.0
-        self.clock = _Clock()
         self.last_checkpoint = time.perf_counter()
         self.held_out: dict[str, Estimate] = {}
         state = self.program.initial_state(seed, optimizer.hyperparameters(training.steps))
@@ -207,32 +212,40 @@ class _Run:
 
     def go(self) -> Outcome:
         """Dispatches ahead and reads metrics one dispatch late, until the last step."""
-        pending = None
-        self.clock.restart()  # Here, and not after compiling: the process may have compiled it before.
+        status, error = "finished", ""
         try:
-            while self.step < self.training.steps:
-                start, stop = self.step, self._dispatch_end(self.step)
-                batches = self.program.plan.put(self.train_batches.stack(start, stop))
-                self.state, metrics = self._dispatch(batches)
-                if pending:
-                    self._read(*pending)
-                pending = (start, stop, metrics)
-                self.step = stop
-                if self._is_due(start, stop):
-                    self._read(*pending)
-                    pending = None
-                    self._pause(start, stop)
-                    if self.should_stop() and stop < self.training.steps:
-                        return self._outcome("preempted")
-            if not self.held_out:
+            with self.clock.part("step"):
+                if not self._steps_to_the_end():
+                    status = "preempted"
+            if status == "finished" and not self.held_out:
                 self.held_out = self._evaluate()
                 self._save()
         except _Diverged as divergence:
             self.step = divergence.step
-            return self._outcome("diverged", error=str(divergence))
+            status, error = "diverged", str(divergence)
         finally:
-            self.checkpoints.wait()
-        return self._outcome("finished")
+            with self.clock.part("checkpoint"):
+                self.checkpoints.wait()
+        return self._outcome(status, error)
+
+    def _steps_to_the_end(self) -> bool:
+        """Whether it came there, and was not stopped."""
+        pending = None
+        while self.step < self.training.steps:
+            start, stop = self.step, self._dispatch_end(self.step)
+            batches = self._batches(start, stop, pending)
+            self.state, metrics = self._dispatch(batches)
+            if pending:
+                self._read(*pending)
+            pending = (start, stop, metrics)
+            self.step = stop
+            if self._is_due(start, stop):
+                self._read(*pending)
+                pending = None
+                self._pause(start, stop)
+                if self.should_stop() and stop < self.training.steps:
+                    return False
+        return True
 
     def close(self) -> None:
         """Lets go of files and threads."""
@@ -246,7 +259,7 @@ class _Run:
         state, progress = found
         self.curve.restore(progress["curve"])
         self.first_loss = progress["first_loss"]
-        self.seconds_before = progress["seconds"]
+        self.clock.restore(progress.get("seconds_of", {"other": progress["seconds"]}))
         self.held_out = {name: Estimate(*pair) for name, pair in progress["held_out"].items()}
         return state, int(state.step)
 
@@ -257,11 +270,20 @@ class _Run:
         per_dispatch = self.training.steps_per_dispatch
         return min((step // per_dispatch + 1) * per_dispatch, self.training.steps)
 
+    def _batches(self, start: int, stop: int, pending: tuple | None) -> Any:
+        """Stacked batches on the devices; their making is a wait if the steps before have ended meanwhile."""
+        began = time.perf_counter()
+        with self.clock.part("input"):
+            batches = self.program.plan.put(self.train_batches.stack(start, stop))
+        if pending and not all(x.is_ready() for x in jax.tree.leaves(pending[-1])):
+            self.clock.hide(time.perf_counter() - began)
+        return batches
+
     def _dispatch(self, batches):
-        compiled = self.program.compile_seconds
-        state, metrics = self.program.train_steps(self.state, batches)
-        self.clock.skip(self.program.compile_seconds - compiled)
-        return state, metrics
+        if not self.program.flops_per_step:
+            with self.clock.part("compile"):
+                self.program.count_flops(self.state, batches)
+        return self.program.train_steps(self.state, batches)
 
     def _is_due(self, start: int, stop: int) -> bool:
         t = self.training
@@ -270,10 +292,9 @@ class _Run:
         return by_clock or by_steps or stop == t.steps or self.should_stop()
 
     def _pause(self, start: int, stop: int) -> None:
-        """Evaluates and saves what is due at `stop`; the clock of throughput stands still."""
+        """Evaluates and saves what is due at `stop`."""
         t = self.training
         jax.block_until_ready(self.state.step)
-        self.clock.stop()
         loss = None
         if stop == t.steps or _crosses(start, stop, t.evaluate_steps):
             self.held_out = self._evaluate()
@@ -281,7 +302,6 @@ class _Run:
             if not math.isfinite(loss):
                 raise _Diverged(stop, loss)
         self._save(loss)
-        self.clock.restart()
 
     def _read(self, start: int, stop: int, metrics: Any) -> None:
         """Takes the metrics of steps (start, stop] off the devices: curve, divergence, log, listeners."""
@@ -298,7 +318,9 @@ class _Run:
         progress = self._progress(stop, means)
         if _crosses(start, stop, self.training.log_steps) or stop == self.training.steps:
             speed = {"examples_per_second": progress.examples_per_second, "mfu": progress.mfu}
-            self.log.write(stop, means | {k: v for k, v in speed.items() if v})
+            speed["seconds_per_step"] = self.clock.seconds_per_step()
+            parts = {f"seconds/{name}": round(seconds, 6) for name, seconds in self.clock.seconds().items()}
+            self.log.write(stop, means | {k: v for k, v in speed.items() if v} | parts)
         for listener in self.listeners:
             listener(progress)
 
@@ -313,20 +335,24 @@ class _Run:
     def _evaluate(self) -> dict[str, Estimate]:
         # What fits in memory for a training step fits for an evaluation.
         size = self.training.batch_size // self.training.micro_batches
-        found = evaluate(self.program, self.state.evaluated, self.held_out_batches(size))
-        found |= self.evaluations(self.program, self.state.evaluated)
+        with self.clock.part("evaluation"):
+            found = evaluate(self.program, self.state.evaluated, self.held_out_batches(size))
+            found |= self.evaluations(self.program, self.state.evaluated)
         values = {f"held_out/{name}": estimate.mean for name, estimate in found.items()}
         errors = {f"held_out/{name}_se": estimate.standard_error for name, estimate in found.items()}
         self.log.write(self.step, values | errors)
         return found
 
     def _save(self, loss: float | None = None) -> None:
-        self.checkpoints.save(self.state, {
+        progress = {
             "curve": self.curve.to_json(),
             "first_loss": self.first_loss,
-            "seconds": self.seconds_before + time.perf_counter() - self.started,
+            "seconds": self.clock.total(),
+            "seconds_of": self.clock.seconds(),
             "held_out": {name: list(pair) for name, pair in self.held_out.items()} if self._ended() else {},
-        }, loss)
+        }
+        with self.clock.part("checkpoint"):
+            self.checkpoints.save(self.state, progress, loss)
         self.last_checkpoint = time.perf_counter()
 
     def _ended(self) -> bool:
@@ -349,12 +375,12 @@ class _Run:
         rate, mfu = self._speed()
         device = self.program.plan.mesh.devices.flat[0]
         flops = self.program.count_flops(self.state, self.train_batches.stack(0, 1))
+        parts = self.clock.seconds()
         return Outcome(
             status=status, steps=self.step, metrics=self.held_out if status == "finished" else {},
             train_loss=self.curve.last(), curve=tuple(self.curve.points()),
             flops_per_step=flops,
-            seconds=self.seconds_before + time.perf_counter() - self.started,
-            compile_seconds=self.program.compile_seconds - self.compiled_before,
+            seconds=sum(parts.values()), seconds_of=parts,
             examples_per_second=rate, mfu=mfu, device_kind=device.device_kind,
             device_count=self.program.plan.mesh.size, error=error,
         )
@@ -363,33 +389,3 @@ class _Run:
 def _crosses(start: int, stop: int, period: int) -> bool:
     """Whether a multiple of `period` (0 for none) lies in (start, stop]."""
     return bool(period) and stop // period > start // period
-
-
-@dataclass
-class _Clock:
-    """Seconds of training proper: it stands still in compilation, evaluation and saving."""
-
-    seconds: float = 0.0
-    steps: int = 0
-    since: float | None = None
-
-    def restart(self) -> None:
-        self.since = time.perf_counter()
-
-    def stop(self) -> None:
-        if self.since is not None:
-            self.seconds += time.perf_counter() - self.since
-            self.since = None
-
-    def skip(self, seconds: float) -> None:
-        if self.since is not None:
-            self.since += seconds
-
-    def count(self, steps: int) -> None:
-        self.steps += steps
-
-    def rate(self) -> float:
-        """Steps a second."""
-        running = 0.0 if self.since is None else time.perf_counter() - self.since
-        seconds = self.seconds + running
-        return self.steps / seconds if seconds > 0 and self.steps else 0.0

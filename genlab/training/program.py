@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from genlab.configuration import ConfigError
 from genlab.data.cache import cache_folder
@@ -63,14 +64,15 @@ class Program:
     def initial_state(self, seed: int, hyperparameters: dict[str, float]) -> TrainState:
         """The state before the first step, on the plan's devices."""
         inputs = (np.uint32(seed), {k: np.float32(v) for k, v in hyperparameters.items()})
-        return self._compile("init", self._initialise, inputs, out_shardings=self.plan.replicated)(*inputs)
+        shardings = self.plan.of_state(jax.eval_shape(self._initialise, *inputs))
+        return self._compile("init", self._initialise, inputs, out_shardings=shardings)(*inputs)
 
     def abstract_state(self, hyperparameters: dict[str, float]) -> TrainState:
         """Shapes, dtypes and shardings of the state, with nothing computed."""
         inputs = (np.uint32(0), {k: np.float32(v) for k, v in hyperparameters.items()})
         shapes = jax.eval_shape(self._initialise, *inputs)
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.plan.replicated), shapes)
+        return jax.tree.map(lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+                            shapes, self.plan.of_state(shapes))
 
     def _initialise(self, seed, hyperparameters):
         return initial_state(self.objective, self.optimizer, seed, hyperparameters,
@@ -78,11 +80,23 @@ class Program:
 
     def train_steps(self, state: TrainState, batches: PyTree) -> tuple[TrainState, dict]:
         """As many steps as `batches` (on the devices) has on its leading axis; `state` is given up."""
-        step = make_train_step(self.objective, self.optimizer, micro_batches=self.micro_batches,
-                               ema_decay=self.ema_decay)
         self.count_flops(state, batches)
-        return self._compile("train", scan_steps(step), (state, batches), donate_argnums=0,
-                             out_shardings=self.plan.replicated)(state, batches)
+        return self.compile_steps(state, batches)(state, batches)
+
+    def compile_steps(self, state: TrainState, batches: PyTree):
+        """The compiled program of `train_steps`, whose memory and costs XLA tells; arguments may be abstract."""
+        return self._compile("train", self._steps(), (state, batches), donate_argnums=0,
+                             out_shardings=(self.plan.of_state(state), self.plan.replicated))
+
+    def _steps(self):
+        plan = self.plan
+        step = make_train_step(self.objective, self.optimizer, micro_batches=self.micro_batches,
+                               ema_decay=self.ema_decay, axis="data" if plan.by_device else None)
+        if not plan.by_device:
+            return scan_steps(step)
+        # Each device differentiates its own examples' loss: what is varying and what replicated is the step's business.
+        return jax.shard_map(scan_steps(step), mesh=plan.mesh, in_specs=(PartitionSpec(), PartitionSpec(None, "data")),
+                             out_specs=PartitionSpec(), check_vma=False)
 
     def count_flops(self, state: TrainState, batches: PyTree) -> float:
         """FLOPs of one step, without compiling it.
@@ -128,7 +142,8 @@ class Program:
         key = (name, batch_shapes)
         if key not in self._compiled:
             started = time.perf_counter()
-            traced = jax.jit(function, **options).trace(*arguments)
+            with self.plan.placing():
+                traced = jax.jit(function, **options).trace(*arguments)
             self._compiled[key] = traced.lower().compile(_COMPILER_OPTIONS.get((name, jax.default_backend())))
             self.compile_seconds += time.perf_counter() - started
         return self._compiled[key]

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genlab.randomness import Examples, examples, part_of_batch, stream_key
 from genlab.training.layers import layer_multipliers
 from genlab.training.optimizers import Optimizer, initial_optimizer_state
-from genlab.training.randomness import stream_key
 
 PyTree = Any
 Metrics = dict[str, tuple[jax.Array, jax.Array]]
@@ -73,7 +73,8 @@ def with_variables(state: TrainState, variables: dict[str, PyTree]) -> TrainStat
 
 
 def make_train_step(
-    objective: Any, optimizer: Optimizer, *, micro_batches: int = 1, ema_decay: float | None = None
+    objective: Any, optimizer: Optimizer, *, micro_batches: int = 1, ema_decay: float | None = None,
+    axis: str | None = None,
 ) -> Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]:
     """Builds `train_step(state, batch) -> (state, metrics)`.
 
@@ -85,6 +86,8 @@ def make_train_step(
         updates the model state from where the step found it; the mean of these is kept. Collections
         that the forward pass leaves alone, such as a teacher, stay as they are, to the bit.
       ema_decay: of the variables' moving average, warmed up as min(decay, (1 + t) / (10 + t)).
+      axis: of the devices, where each runs the step by itself on its part of the batch; gradients are then
+        averaged over it, weighted as those of micro-batches.
 
     Returns:
       The step. Its metrics are (total, weight) pairs of float32 scalars: the objective's, summed over
@@ -104,10 +107,14 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
         key = stream_key(state.seed, "train", state.step)
+        whole = _whole_batch(batch, axis)
         if micro_batches == 1:
-            gradient, metrics, changed = loss_and_gradient(state, batch, key)
+            with part_of_batch(*whole):
+                gradient, metrics, changed = loss_and_gradient(state, batch, key)
         else:
-            gradient, metrics, changed = _accumulate(loss_and_gradient, state, batch, key, micro_batches)
+            gradient, metrics, changed = _accumulate(loss_and_gradient, state, batch, key, micro_batches, whole)
+        if axis is not None:
+            gradient, metrics, changed = _average(gradient, metrics, changed, axis)
         learning_rate = optimizer.learning_rate_at(state.step, state.hyperparameters)
         transform = optimizer.transform(learning_rate, state.hyperparameters["weight_decay"])
         updates, opt_state = transform.update(gradient, state.opt_state, state.params)
@@ -147,19 +154,39 @@ def make_evaluation_step(objective: Any) -> Callable[[PyTree, PyTree], Metrics]:
     return evaluate
 
 
-def _accumulate(loss_and_gradient, state, batch, key, micro_batches):
+def _whole_batch(batch: PyTree, axis: str | None) -> Examples:
+    """The examples of a batch, or of this device's part of one."""
+    rows = len(jax.tree.leaves(batch)[0])
+    if axis is None:
+        return examples(rows)
+    first = jax.lax.axis_index(axis) * rows
+    return Examples(first + jnp.arange(rows, dtype=jnp.int32), rows * jax.lax.axis_size(axis))
+
+
+def _average(gradient, metrics, updates, axis):
+    """The batch's gradient, metrics and updated collections from each device's."""
+    weight = metrics["loss"][1]
+    gradient = jax.lax.psum(jax.tree.map(lambda g: weight * g, gradient), axis)
+    metrics = jax.lax.psum(metrics, axis)
+    gradient = jax.tree.map(lambda g: g / metrics["loss"][1], gradient)
+    return gradient, metrics, jax.lax.pmean(updates, axis)
+
+
+def _accumulate(loss_and_gradient, state, batch, key, micro_batches, whole):
     # Every micro-batch takes every M-th example: cut into runs of examples, a micro-batch would lie on
     # one device, and all devices would gather and compute the whole of it.
-    split = jax.tree.map(lambda x: x.reshape(-1, micro_batches, *x.shape[1:]).swapaxes(0, 1), batch)
+    split = jax.tree.map(lambda x: x.reshape(-1, micro_batches, *x.shape[1:]).swapaxes(0, 1),
+                         (batch, whole.position_B))
 
     def body(gradient, inputs):
-        micro_batch, index = inputs
-        new, metrics, updates = loss_and_gradient(state, micro_batch, jax.random.fold_in(key, index))
+        micro_batch, position_B = inputs
+        with part_of_batch(position_B, whole.count):
+            new, metrics, updates = loss_and_gradient(state, micro_batch, key)
         weight = metrics["loss"][1]
         return jax.tree.map(lambda a, b: a + weight * b, gradient, new), (metrics, updates)
 
     zeros = jax.tree.map(jnp.zeros_like, state.params)
-    gradient, (metrics, updates) = jax.lax.scan(body, zeros, (split, jnp.arange(micro_batches)))
+    gradient, (metrics, updates) = jax.lax.scan(body, zeros, split)
     metrics = {name: (total.sum(), weight.sum()) for name, (total, weight) in metrics.items()}
     gradient = jax.tree.map(lambda g: g / metrics["loss"][1], gradient)
     return gradient, metrics, jax.tree.map(lambda x: x.mean(axis=0), updates)

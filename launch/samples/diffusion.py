@@ -23,8 +23,8 @@ from genlab.figures.montage import save_animation, save_montage
 from genlab.figures.trajectories import trajectories
 from genlab.objectives.diffusion import ImageDiffusion, ScoreMatching
 from genlab.objectives.grey_levels import GreyLevels
+from genlab.randomness import stream_key
 from genlab.trained import Trained, load_splits
-from genlab.training.randomness import stream_key
 from launch.samples.images import held_out_images
 
 TASKS = ("generate", "inpaint", "super_resolution", "colourise", "interpolate", "edit")

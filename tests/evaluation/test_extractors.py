@@ -7,8 +7,6 @@ import pytest
 from genlab.configuration import ConfigError
 from genlab.evaluation import NetworkFeatures, PixelFeatures, PointFeatures
 
-pytestmark = pytest.mark.usefixtures("hurried_compilation")
-
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 4, 5, 3), dtype=np.uint8)
 
 

@@ -8,8 +8,6 @@ import pytest
 from genlab.configuration import ConfigError
 from genlab.evaluation import InceptionFeatures, inception
 
-pytestmark = pytest.mark.usefixtures("hurried_compilation")
-
 SIZE = 107  # the smallest image whose last feature map is 2 x 2: 53, 51, 25, 23, 11, 5, 2
 
 

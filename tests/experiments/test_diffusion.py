@@ -11,8 +11,6 @@ from genlab.configuration import ConfigError, from_json, to_json
 from genlab.data import Digits, Points
 from genlab.training.program import count_parameters
 
-pytestmark = pytest.mark.usefixtures("hurried_compilation")
-
 MODULES = {"toys": toys, "digits": digits, "cifar10": cifar10}
 CONFIGS = ("toys:moons", "toys:gaussians", "toys:checkerboard", "digits:dit", "digits:unet", "digits:dequantized",
            "cifar10:mini", "cifar10:ddpm", "cifar10:ddpm++,vp", "cifar10:ddpm++,subvp", "cifar10:ddpm++,deep-vp",

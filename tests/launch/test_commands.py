@@ -69,6 +69,14 @@ def test_describe_counts_without_training(launch):
         assert text in out
 
 
+def test_describe_puts_xlas_memory_beside_the_estimate(launch):
+    code, out, error = launch("describe", f"--config={Path(tiny.__file__)}:8", "--notree", "--compile")
+    assert (code, error) == (0, "")
+    (working,) = (line for line in out.splitlines() if "gradients and activations (temporary)" in line)
+    assert 0.5 < float(working.split()[-2]) < 2.0
+    assert "XLA: all" in out and "memory: activations" in out
+
+
 @pytest.mark.parametrize("arguments, message", [
     (("--config=experiments/language/gpt.py", "--config.optimizer.learning_rat=1"),
      "optimizer (AdamW) has no field 'learning_rat'; did you mean learning_rate?"),

@@ -31,8 +31,6 @@ from launch.samples.diffusion import Request, draw, log_probability, make, opera
 from launch.samples.samplers import SAMPLERS, named_sampler
 from launch.samples.scores import scores
 
-pytestmark = pytest.mark.usefixtures("hurried_compilation")
-
 DIT = DiT(image_size=8, channels=1, num_classes=10, patch_size=4, width=16, depth=1, num_heads=2)
 DIGITS = Experiment(
     objective=ImageDiffusion(model=DIT, pixels=GreyLevels(17), label_dropout=0.1),

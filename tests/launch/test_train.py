@@ -54,6 +54,28 @@ def test_a_run_ends_with_its_record_and_one_line(whole):
     assert f"held-out loss {record.loss:.4f}" in last and "81,920 tokens" in last
 
 
+def test_the_last_line_says_where_the_time_went(whole):
+    folder, (_, out, _) = whole
+    record = read_record(folder)
+    parts = [record.compile_seconds, record.step_seconds, record.input_seconds, record.evaluation_seconds,
+             record.checkpoint_seconds]
+    assert all(seconds >= 0 for seconds in parts) and 0.5 * record.seconds < sum(parts) <= record.seconds + 1e-6
+    last = out.splitlines()[-1]
+    assert f"(compilation {record.compile_seconds:.1f}, steps {record.step_seconds:.1f}, input " in last
+    assert out.count("no MFU: the peak rate of 'cpu' is not known") == 1 and record.mfu is None
+
+
+def test_profile_writes_a_trace_and_prints_the_top_operations(environment, tmp_path):
+    code, out, error = finish(start(environment, tmp_path, "--profile", "--profile_dispatches=2"))
+    assert (code, error) == (0, "")
+    assert len(list((tmp_path / "profile").rglob("*.trace.json.gz"))) == 1
+    lines = out.splitlines()
+    (title,) = (index for index, line in enumerate(lines) if line.startswith("top operations of 16 steps"))
+    shares = [float(line.split("%")[0]) for line in lines[title + 2:-1]]
+    assert len(shares) == 15 and shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 101
+    assert any("block_0/" in line for line in lines[title + 2:-1])
+
+
 def test_a_stopped_run_goes_on_to_the_same_record(whole, environment, tmp_path):
     process = start(environment, tmp_path, *LONG)
     wait_for(tmp_path, "checkpoints/16", process)

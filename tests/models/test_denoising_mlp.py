@@ -9,8 +9,6 @@ from genlab.configuration import ConfigError
 from genlab.models.denoising_mlp import DenoisingMLP
 from genlab.models.noise_embedding import fourier, sinusoidal
 
-pytestmark = pytest.mark.usefixtures("hurried_compilation")
-
 
 def random_params(model, x):
     """Parameters with nothing at zero."""

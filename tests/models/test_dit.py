@@ -14,8 +14,6 @@ from genlab.models.dit import DiT, dit
 from genlab.models.layers import AdaptiveNorm
 from genlab.models.transformer import Transformer, TransformerConfig, stack_blocks
 
-pytestmark = pytest.mark.usefixtures("hurried_compilation")
-
 TINY = DiT(image_size=8, channels=1, num_classes=3, patch_size=2, width=16, depth=2, num_heads=2)
 UNCONDITIONAL = dataclasses.replace(TINY, num_classes=0)
 IMAGES = np.random.default_rng(1).normal(size=(3, 8, 8, 1)).astype(np.float32)

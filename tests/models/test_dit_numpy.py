@@ -6,8 +6,6 @@ import pytest
 
 from genlab.models.dit import DiT
 
-pytestmark = pytest.mark.usefixtures("hurried_compilation")
-
 DITS = {
     "conditional": DiT(image_size=6, channels=2, num_classes=3, patch_size=2, width=8, depth=2, num_heads=2),
     "unconditional": DiT(image_size=4, channels=1, patch_size=1, width=12, depth=1, num_heads=3, mlp_width=10),

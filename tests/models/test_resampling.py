@@ -8,8 +8,6 @@ from scipy.signal import upfirdn
 from genlab.configuration import ConfigError
 from genlab.models import resampling
 
-pytestmark = pytest.mark.usefixtures("hurried_compilation")
-
 upsample = jax.jit(resampling.upsample, static_argnums=1)
 downsample = jax.jit(resampling.downsample, static_argnums=1)
 KERNELS = [(1, 1), (1, 3, 3, 1), (1, 2, 4, 1), (1, 5, 10, 10, 5, 1)]

@@ -13,8 +13,6 @@ from genlab.models import fast_ops
 from genlab.models.unet import UNet, unet
 from genlab.models.unet_layers import groups, residual_sum
 
-pytestmark = pytest.mark.usefixtures("hurried_compilation")
-
 SMALL = {"image_size": 4, "channels": 1, "width": 8, "channel_multipliers": (1, 2), "blocks": 1,
          "attention_resolutions": (2,)}
 SMALLEST = {"image_size": 2, "channels": 1, "width": 4, "channel_multipliers": (1,), "blocks": 1,

@@ -9,8 +9,6 @@ from genlab.models.noise_embedding import fourier
 from genlab.models.unet import unet
 from tests.models.numpy_convolution import convolve, linear, pad
 
-pytestmark = pytest.mark.usefixtures("hurried_compilation")
-
 SMALL = {"image_size": 4, "channels": 2, "width": 8, "channel_multipliers": (1, 2), "blocks": 1,
          "attention_resolutions": (2,)}
 CASES = {

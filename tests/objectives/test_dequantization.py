@@ -16,8 +16,6 @@ from genlab.objectives.grey_levels import GreyLevels
 from genlab.training.optimizers import AdamW
 from genlab.training.step import initial_state, make_train_step
 
-pytestmark = pytest.mark.usefixtures("hurried_compilation")
-
 LEVELS = GreyLevels(4)
 DIT = DiT(image_size=4, channels=1, patch_size=2, width=16, depth=1, num_heads=1)
 TEACHER = ImageDiffusion(model=DIT, pixels=LEVELS)

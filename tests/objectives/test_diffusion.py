@@ -18,8 +18,6 @@ from genlab.objectives.diffusion import ImageDiffusion, PointDiffusion
 from genlab.objectives.grey_levels import GreyLevels
 from genlab.training.plans import choose_plan
 
-pytestmark = pytest.mark.usefixtures("hurried_compilation")
-
 KEY = jax.random.key(0)
 PATHS = {"VP": VP(), "sub-VP": SubVP(), "VE": VE(), "EDM": EDM(), "flow": Flow()}
 

@@ -19,8 +19,6 @@ from genlab.evaluation import Scoring
 from genlab.objectives.diffusion import ImageDiffusion, PointDiffusion
 from genlab.objectives.generation import BitsPerDimension, PointQuality, SampleQuality
 
-pytestmark = pytest.mark.usefixtures("hurried_compilation")
-
 STD = 0.25
 
 

@@ -18,7 +18,8 @@ SCHEMA = [
     "params_non_embedding", "batch_size", "steps", "steps_planned", "examples", "tokens", "unique_tokens",
     "epochs", "flops", "flops_convention", "loss", "loss_se", "train_loss", "metrics", "status", "error",
     "attempts", "device_kind", "device_count", "process_count", "seconds", "compile_seconds",
-    "tokens_per_second", "mfu", "jax_version", "python_version", "data_hash", "started_at", "finished_at",
+    "step_seconds", "input_seconds", "evaluation_seconds", "checkpoint_seconds", "tokens_per_second", "mfu",
+    "jax_version", "python_version", "data_hash", "started_at", "finished_at",
     "curve",
 ]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from genlab.randomness import STREAMS, stream_key
 from genlab.training.optimizers import SGD, AdamW
 from genlab.training.plans import choose_plan
-from genlab.training.randomness import STREAMS, stream_key
 from genlab.training.step import initial_state, make_evaluation_step, make_train_step, scan_steps
 from tests.training.regression import Regression, regression_data
 

@@ -1,0 +1,100 @@
+"""cuDNN's flash attention: which calls of attention it may serve, said once for each kind of call."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+from absl import logging
+
+from genlab.models import fast_ops
+
+
+class Device(NamedTuple):
+    """What decides about a device: its platform ("gpu"), its kind for people, its compute capability or None."""
+
+    platform: str
+    kind: str
+    capability: tuple[int, int] | None = None
+
+
+class Call(NamedTuple):
+    """What decides about a call of attention: queries [B, T, H, K] of a type, keys [B, S, G, K], and its options."""
+
+    dtype: str
+    T: int
+    S: int
+    H: int
+    G: int
+    K: int
+    causal: bool = False
+    masked: bool = False
+    dropout: bool = False
+
+
+def obstacle(call: Call, device: Device) -> str | None:
+    """Returns why cuDNN may not serve this call on this device, or None where it may.
+
+    The limits are those of jax.nn.dot_product_attention(implementation="cudnn"), which raises beyond them. Three are
+    our own: a boolean mask would become a bias of T x S numbers with a gradient, dropout would draw other numbers than
+    elsewhere, and a single query (generation) is bound by reading the keys, however it is computed.
+    """
+    widest = 256 if device.capability is not None and device.capability[0] == 9 else 128
+    if device.platform != "gpu" or device.capability is None:
+        return f"{device.kind} is no NVIDIA GPU"
+    if device.capability < (8, 0):
+        return f"{device.kind} has compute capability {'.'.join(map(str, device.capability))}, below 8.0"
+    if call.dtype not in ("bfloat16", "float16"):
+        return f"it computes in bfloat16 or float16, not {call.dtype}"
+    if call.K % 8 or widest < call.K:
+        return f"heads must be a multiple of 8 wide and at most {widest} here, not {call.K}"
+    if call.H % call.G:
+        return f"{call.H} query heads do not share {call.G} key heads evenly"
+    if call.causal and call.T != call.S:
+        return f"causality needs as many queries as keys, not {call.T} and {call.S}"
+    if call.masked:
+        return "it would expand the mask into T x S numbers"
+    if call.dropout:
+        return "its dropout draws other numbers"
+    if call.T == 1:
+        return "one query gains nothing"
+    return None
+
+
+def eligible(q_BTHK, k_BSGK, v_BSGK, *, causal=False, masked=False, dropout=False) -> bool:
+    """Whether cuDNN serves this call on this process's devices; logs the choice once for each kind of call.
+
+    Within fast_ops.disabled() none is: flash attention has no forward mode, and hides its FLOPs.
+    """
+    device = local_device()
+    if device.platform != "gpu" or not fast_ops._allowed.get():
+        return False
+    (_, T, H, K), (S, G) = q_BTHK.shape, k_BSGK.shape[1:3]
+    types = sorted({str(x.dtype) for x in (q_BTHK, k_BSGK, v_BSGK)})
+    call = Call(" and ".join(types), T, S, H, G, K, causal, masked, dropout)
+    return _choose(call, device)
+
+
+@functools.lru_cache(maxsize=1024)
+def _choose(call: Call, device: Device) -> bool:
+    reason = obstacle(call, device)
+    shape = (f"{call.T} x {call.S} positions, {call.H} heads ({call.G} of keys) of width {call.K}, {call.dtype}"
+             f"{', causal' * call.causal}{', masked' * call.masked}{', dropout' * call.dropout}")
+    if reason is None:
+        logging.info("Attention over %s: cuDNN's flash attention on %s", shape, device.kind)
+    else:
+        logging.info("Attention over %s: XLA, and not cuDNN's flash attention, because %s", shape, reason)
+    return reason is None
+
+
+@functools.cache
+def local_device() -> Device:
+    """The first of this process's devices; all of a run's are taken to be alike."""
+    device = jax.local_devices()[0]
+    parts = str(getattr(device, "compute_capability", "")).split(".")  # "9.0"; AMD's are "gfx90a"
+    capability = tuple(map(int, parts)) if len(parts) == 2 and all(part.isdigit() for part in parts) else None
+    return Device(device.platform, device.device_kind, capability)
+
+
+def attention(q_BTHK, k_BSGK, v_BSGK, *, causal=False):
+    """Returns scaled dot-product attention by cuDNN, [B, T, H, K] (see ops.attention); it must be `eligible`."""
+    return jax.nn.dot_product_attention(q_BTHK, k_BSGK, v_BSGK, is_causal=causal, implementation="cudnn")

@@ -1,0 +1,40 @@
+"""Where activations live, by the letters of their axes: a hint to the compiler that a plan may give."""
+
+import contextlib
+import contextvars
+import math
+from collections.abc import Iterator, Mapping
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+_PLAN: contextvars.ContextVar[tuple[Mesh, Mapping[str, tuple[str, ...]]] | None] = contextvars.ContextVar(
+    "plan", default=None)
+
+
+@contextlib.contextmanager
+def on(mesh: Mesh, axes: Mapping[str, tuple[str, ...]]) -> Iterator[None]:
+    """Functions traced within cut the axis of each letter over those axes of the mesh."""
+    token = _PLAN.set((mesh, axes))
+    try:
+        yield
+    finally:
+        _PLAN.reset(token)
+
+
+def place(x, letters: str):
+    """Returns x, an array with one axis a letter, cut as the plan says of the letters; without a plan, x as it is.
+
+    A letter that the plan does not know, or whose axis does not divide, is not cut.
+    """
+    plan = _PLAN.get()
+    if plan is None:
+        return x
+    mesh, axes = plan
+
+    def cut(letter, size):
+        names = tuple(name for name in axes.get(letter, ()) if mesh.shape[name] > 1)
+        return names if names and size % math.prod(mesh.shape[name] for name in names) == 0 else None
+
+    spec = PartitionSpec(*map(cut, letters, x.shape))
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))

@@ -1,0 +1,231 @@
+"""Every plan trains the same run: on 8 simulated devices, dropout, noise and micro-batches included."""
+
+import dataclasses
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from genlab.configuration import ConfigError
+from genlab.data import Digits, Images
+from genlab.diffusion.times import UniformLogSnr
+from genlab.experiment import Experiment, run
+from genlab.models.dit import DiT
+from genlab.models.gpt import GPT
+from genlab.models.mixer import Mixer
+from genlab.models.resnet import ResNet
+from genlab.models.unet import UNet
+from genlab.models.vit import ViT
+from genlab.objectives.classification import Classification
+from genlab.objectives.diffusion import ImageDiffusion
+from genlab.objectives.grey_levels import GreyLevels
+from genlab.objectives.next_token import NextToken
+from genlab.randomness import examples, part_of_batch, per_example
+from genlab.training.checkpoints import Checkpoints
+from genlab.training.loop import Training
+from genlab.training.optimizers import AdamW
+from genlab.training.plans import Layout, choose_plan
+from genlab.training.program import Program
+from genlab.training.rules import partition
+
+STEPS, BATCH = 20, 16
+STACK = {"width": 32, "depth": 1, "num_heads": 4}
+IMAGES = {"image_size": 4, "channels": 1}
+GPT_TINY = GPT(vocab_size=64, context_length=16, dropout=0.1, **STACK)
+NETWORK = DiT(**IMAGES, num_classes=10, patch_size=2, **STACK)
+OBJECTIVES = {
+    "gpt": NextToken(model=GPT_TINY, z_loss=1e-3),
+    "vit": Classification(model=ViT(**IMAGES, num_classes=10, patch_size=2, dropout=0.1, stochastic_depth=0.1,
+                                    scan_layers=True, **STACK)),
+    "mixer": Classification(model=Mixer(**IMAGES, num_classes=10, patch_size=2, width=32, depth=2, token_mlp_width=16,
+                                        channel_mlp_width=64, stochastic_depth=0.1)),
+    "dit": ImageDiffusion(model=NETWORK, times=UniformLogSnr(), label_dropout=0.2, pixels=GreyLevels(17)),
+    "unet": ImageDiffusion(model=UNet(**IMAGES, num_classes=0, width=8, channel_multipliers=(1,), blocks=1,
+                                      attention_resolutions=(4,), dropout=0.1), pixels=GreyLevels(17)),
+}
+LAYOUTS = {
+    "data": Layout(),
+    "pmap": Layout(plan="pmap"),
+    "fsdp": Layout(plan="mesh", data=2, fsdp=4),
+    "tensor": Layout(plan="mesh", data=2, tensor=4),
+    "sequence": Layout(plan="mesh", data=2, fsdp=2, sequence=2),
+    "all": Layout(plan="mesh", data=1, fsdp=2, tensor=2, sequence=2),
+}
+# All layouts of one Transformer, and of the others those whose code is their own.
+CASES = [("gpt", layout) for layout in LAYOUTS]
+CASES += [("vit", "pmap"), ("vit", "all"), ("mixer", "pmap"), ("mixer", "fsdp"), ("mixer", "tensor"), ("dit", "data"),
+          ("dit", "pmap"), ("dit", "all"), ("unet", "pmap"), ("unet", "fsdp")]
+OPTIMIZER = AdamW(learning_rate=3e-3, warmup_fraction=0.1)
+
+
+def program_of(objective, devices, layout=LAYOUTS["data"], micro_batches=1):
+    return Program(objective, OPTIMIZER, micro_batches, 0.99,
+                   choose_plan(BATCH, micro_batches, devices, layout, objective))
+
+
+def batches_of(objective):
+    random = np.random.default_rng(0)
+    ranges = {"tokens": 64, "label": 10, "image": 256}
+    return {name: random.integers(0, ranges[name], (STEPS, *leaf.shape)).astype(leaf.dtype)
+            for name, leaf in objective.dummy_batch(BATCH).items()}
+
+
+def train(program, batches):
+    """(losses of each step, the state at the end)."""
+    state = program.initial_state(3, OPTIMIZER.hyperparameters(STEPS))
+    state, metrics = program.train_steps(state, program.plan.put(batches))
+    total, weight = metrics["loss"]
+    return np.asarray(total) / np.asarray(weight), state
+
+
+@pytest.fixture(scope="module")
+def on_one_device():
+    found = {}
+
+    def curve(family):
+        if family not in found:
+            objective = OBJECTIVES[family]
+            found[family] = train(program_of(objective, 1), batches_of(objective))[0]
+        return found[family]
+
+    return curve
+
+
+@pytest.mark.parametrize(("family", "layout"), CASES)
+def test_every_plan_gives_the_curve_of_one_device(family, layout, on_one_device):
+    objective = OBJECTIVES[family]
+    losses, _ = train(program_of(objective, 8, LAYOUTS[layout]), batches_of(objective))
+    np.testing.assert_allclose(losses, on_one_device(family), rtol=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["data", "pmap", "fsdp"])
+def test_micro_batches_draw_what_the_whole_batch_draws(layout, on_one_device):
+    objective = OBJECTIVES["dit"]
+    losses, _ = train(program_of(objective, 4, dataclasses.replace(LAYOUTS[layout], data=0), 2), batches_of(objective))
+    np.testing.assert_allclose(losses, on_one_device("dit"), rtol=1e-5)
+
+
+def test_examples_draw_by_their_position_and_no_two_alike():
+    key = jax.random.key(0)
+    whole = per_example(jax.random.normal, key, (8, 3))
+    assert len(np.unique(whole)) == 24
+    for first in (0, 4):  # Two devices.
+        with part_of_batch(first + np.arange(4), 8):
+            np.testing.assert_array_equal(per_example(jax.random.normal, key, (4, 3)), whole[first : first + 4])
+            views = per_example(jax.random.normal, key, (8, 3))  # Two of each example.
+            assert examples(8).count == 16
+        np.testing.assert_array_equal(views[:4], whole[first : first + 4])
+    assert examples(8).count == 8
+
+
+def test_parameters_and_moments_are_cut_as_the_table_says():
+    program = program_of(OBJECTIVES["gpt"], 8, LAYOUTS["all"])
+    state = program.initial_state(0, OPTIMIZER.hyperparameters(STEPS))
+    found = {jax.tree_util.keystr(path): leaf.sharding.spec for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+             if "'up'" in jax.tree_util.keystr(path)}
+    assert len(found) == 4  # Of the parameters, their average and two moments.
+    assert set(found.values()) == {jax.sharding.PartitionSpec("fsdp", "tensor")}
+
+
+def test_without_a_rule_fsdp_takes_the_largest_dimension_that_it_divides():
+    axes = {"data": 1, "fsdp": 4, "tensor": 1, "sequence": 1}
+    assert tuple(partition((), axes, "x", (3, 3, 64, 130))) == (None, None, "fsdp")
+    assert tuple(partition((), axes, "x", (7, 1001))) == tuple(partition((), axes, "x", (8, 8))) == ()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Layout -> (a folder with a checkpoint after 4 steps under it, the parameters)."""
+    found = {}
+    for name, layout in LAYOUTS.items():
+        program, folder = program_of(OBJECTIVES["gpt"], 8, layout), tmp_path_factory.mktemp(name)
+        state = program.initial_state(3, OPTIMIZER.hyperparameters(STEPS))
+        checkpoints = Checkpoints(folder)
+        checkpoints.save(state, {})
+        checkpoints.close()
+        found[name] = folder, jax.device_get(state.params)
+    return found
+
+
+@pytest.mark.parametrize("written", LAYOUTS)
+@pytest.mark.parametrize("read", LAYOUTS)
+def test_a_checkpoint_of_any_plan_is_read_under_any_other(saved, written, read):
+    folder, params = saved[written]
+    program = program_of(OBJECTIVES["gpt"], 8, LAYOUTS[read])
+    abstract = program.abstract_state(OPTIMIZER.hyperparameters(STEPS))
+    checkpoints = Checkpoints(folder, read_only=True)
+    state, _ = checkpoints.restore(abstract)
+    checkpoints.close()
+    jax.tree.map(np.testing.assert_array_equal, state.params, params)
+    assert jax.tree.all(jax.tree.map(lambda x, wanted: x.sharding == wanted.sharding, state.opt_state,
+                                     abstract.opt_state))
+
+
+def test_a_run_goes_on_with_other_devices_under_other_plans(tmp_path):
+    model = ViT(image_size=8, channels=1, num_classes=10, patch_size=4, dropout=0.1, **STACK)
+    base = Experiment(objective=Classification(model=model), data=Images(source=Digits()), optimizer=OPTIMIZER,
+                      training=Training(steps=16, batch_size=16, steps_per_dispatch=4, checkpoint_steps=4,
+                                        evaluate_examples=32, writers=()))
+
+    def go(folder, stages):
+        for place, (devices, layout) in enumerate(stages, start=1):
+            training = dataclasses.replace(base.training, devices=devices, layout=layout)
+            asked = iter(range(1_000))
+            end = len(stages) == place
+            result = run(dataclasses.replace(base, training=training), folder,
+                         should_stop=lambda end=end, asked=asked: not end and next(asked) >= 0)
+        return result.outcome
+
+    once = go(tmp_path / "once", [(1, Layout())])
+    moved = go(tmp_path / "moved", [(8, LAYOUTS["fsdp"]), (4, Layout(plan="pmap")), (1, Layout()),
+                                    (2, Layout(plan="mesh", tensor=2))])
+    assert (once.status, moved.status, moved.steps) == ("finished", "finished", 16)
+    np.testing.assert_allclose(moved.metrics["loss"].mean, once.metrics["loss"].mean, rtol=1e-5)
+    np.testing.assert_allclose([loss for _, loss in moved.curve], [loss for _, loss in once.curve], rtol=1e-5)
+
+
+def test_fsdp_lowers_the_bytes_of_each_device_as_arithmetic_says():
+    objective = NextToken(model=GPT(vocab_size=50_304, context_length=64, width=1600, depth=48, num_heads=25,
+                                    scan_layers=True, remat=True))
+
+    def bytes_of(layout):
+        plan = choose_plan(8, 1, 8, layout, objective)
+        program = Program(objective, AdamW(), 1, None, plan)
+        state = program.abstract_state(AdamW().hyperparameters(1))
+        return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+                   for leaf in jax.tree.leaves((state.params, state.opt_state))), program, state
+
+    (whole, _, _), (cut, program, state) = bytes_of(Layout()), bytes_of(Layout(plan="mesh", fsdp=8))
+    params = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
+    assert 1.5e9 < params < 1.6e9 and whole == pytest.approx(12 * params, rel=1e-6)
+    assert cut == pytest.approx(whole / 8, rel=1e-3)
+    batch = jax.ShapeDtypeStruct((1, *objective.dummy_batch(8)["tokens"].shape), np.int32,
+                                 sharding=program.plan.stacked_batches)
+    memory = program.compile_steps(state, {"tokens": batch}).memory_analysis()
+    assert memory.argument_size_in_bytes == pytest.approx(cut, rel=1e-3)
+
+
+@pytest.mark.parametrize(("layout", "objective", "message"), [
+    (Layout(plan="mesh", data=3, fsdp=2), "gpt", "a mesh of data=3 x fsdp=2 x tensor=1 x sequence=1 has 6 devices, but "
+                                                 "there are 8"),
+    (Layout(plan="mesh", fsdp=16), "gpt", "has 16 devices, but there are 8"),
+    (Layout(plan="mesh", rules=(("kernels$", ("fsdp", "")),)), "gpt", "'kernels$' matches no parameter of gpt"),
+    (Layout(plan="mesh", tensor=2), "unet", "layout.tensor=2: unet has no rules for that axis; gpt, vit"),
+    (Layout(plan="mesh", sequence=2), "mixer", "layout.sequence=2: mixer has no sequence to cut"),
+    (Layout(plan="pmap"), "resnet", 'layout.plan="pmap" computes each device\'s examples by themselves'),
+])
+def test_a_plan_that_cannot_be_is_one_line(layout, objective, message):
+    resnet = Classification(model=ResNet(**IMAGES, num_classes=10, depths=(1,), widths=(8,), stem="small"))
+    with pytest.raises(ConfigError) as error:
+        choose_plan(BATCH, 1, 8, layout, {**OBJECTIVES, "resnet": resnet}[objective])
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_batch_that_does_not_divide_and_sizes_without_a_mesh_are_one_line():
+    with pytest.raises(ConfigError, match="batch_size=12 does not divide into 1 micro-batches on 8 devices; take a"):
+        choose_plan(12, 1, 8, Layout(plan="mesh", data=2, fsdp=4), OBJECTIVES["gpt"])
+    with pytest.raises(ConfigError, match='layout.plan="auto" takes no sizes and no rules'):
+        Layout(fsdp=8)
+    with pytest.raises(ConfigError, match="names the axis 'tesnor'; there are data, fsdp, tensor, sequence"):
+        Layout(plan="mesh", rules=(("kernel", ("tesnor",)),))
