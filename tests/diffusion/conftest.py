@@ -1,4 +1,4 @@
-"""Tests of diffusion's mathematics may run in float64, and are compiled in a hurry: it is most of their time."""
+"""Tests of diffusion's mathematics may run in float64."""
 
 import jax
 import pytest
@@ -9,8 +9,3 @@ def float64():
     """Switches float64 on for one test."""
     with jax.enable_x64(True):
         yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def hurried(hurried_compilation):
-    """For all of them."""
