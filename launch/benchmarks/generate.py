@@ -28,8 +28,9 @@ def step_costs(gpt: GPT, params, batch: int, slots: int) -> tuple[float, float]:
     cache = jax.eval_shape(lambda: gpt.empty_cache(batch, slots, jnp.zeros(batch, jnp.int32)))
     tokens = jax.ShapeDtypeStruct((batch, 1), jnp.int32)
     flops = count_flops(lambda p, t, c: gpt.apply({"params": p}, t, cache=c)[0], params, tokens, cache).flops
-    # Every parameter and the whole cache, which attention reads with a mask, once a step.
-    return flops, tree_bytes(params) + tree_bytes(cache.layers)
+    # Every parameter, in the type it is multiplied in, and the whole cache, which attention reads with a mask.
+    weights = sum(x.size for x in jax.tree.leaves(params)) * jnp.dtype(gpt.dtype).itemsize
+    return flops, weights + tree_bytes(cache.layers)
 
 
 def run(turns: int, seconds: float, console: Console, gpt: GPT | None = None,
@@ -37,10 +38,10 @@ def run(turns: int, seconds: float, console: Console, gpt: GPT | None = None,
     """Measures every batch and prints a table; returns (results, whether all tokens came)."""
     gpt = gpt or model()
     params = gpt.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))["params"]
-    kind = jax.devices()[0].device_kind
+    kind, count = jax.devices()[0].device_kind, sum(x.size for x in jax.tree.leaves(params))
     random = np.random.default_rng(0)
-    console.print(f"{new} tokens after prompts of {PROMPT}, {sum(x.size for x in jax.tree.leaves(params)):,} parameters, "
-                  f"{gpt.dtype}, {kind}; seconds a call in milliseconds, least / median over turns",
+    console.print(f"{new} tokens after prompts of {PROMPT}, {count:,} parameters, {gpt.dtype}, {kind}; "
+                  f"milliseconds a call, least / median over turns",
                   highlight=False, soft_wrap=True)
     rows, good = [], True
     for batch in batches:
@@ -68,7 +69,7 @@ def run(turns: int, seconds: float, console: Console, gpt: GPT | None = None,
                       highlight=False, soft_wrap=True)
     if not good:
         console.print("some requests ended early")
-    return {"parameters": sum(x.size for x in jax.tree.leaves(params)), "dtype": gpt.dtype, "batches": rows}, good
+    return {"parameters": count, "dtype": gpt.dtype, "batches": rows}, good
 
 
 def _slots(new: int, limit: int) -> int:

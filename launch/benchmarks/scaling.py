@@ -48,8 +48,8 @@ def run(turns: int, seconds: float, console: Console) -> tuple[dict, bool]:
     return {"batch": BATCH, "rows": rows}, all(row["loss_error"] < 1e-5 for row in rows)
 
 
-def measure(turns: int, seconds: float) -> list[dict]:
-    """One row for each plan and number of devices; in a process that has the devices."""
+def measure(turns: int, seconds: float, width: int = 64, depth: int = 2) -> list[dict]:
+    """One row for each plan and number of devices, of a small GPT; in a process that has the devices."""
     import jax
     import numpy as np
 
@@ -60,7 +60,7 @@ def measure(turns: int, seconds: float) -> list[dict]:
     from genlab.training.program import Program
 
     T = 64
-    objective = NextToken(model=GPT(vocab_size=256, context_length=T, width=64, depth=2, num_heads=8))
+    objective = NextToken(model=GPT(vocab_size=256, context_length=T, width=width, depth=depth, num_heads=8))
     optimizer = AdamW(learning_rate=1e-3)
     tokens = np.random.default_rng(0).integers(0, 256, (4, BATCH, T + 1)).astype(np.int32)
     sides, losses = {}, {}
