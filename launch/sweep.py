@@ -22,7 +22,7 @@ from rich.console import Console
 
 from genlab.configuration import ConfigError
 from genlab.sweeps.executors import Executor, InProcess
-from genlab.sweeps.placement import automatic_workers
+from genlab.sweeps.placement import automatic_workers, has_accelerator
 from genlab.sweeps.processes import LocalProcesses
 from genlab.sweeps.record import versions
 from genlab.sweeps.runner import SweepResult, run_sweep
@@ -37,6 +37,10 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the sweep.", required
 _WORKERS = flags.DEFINE_string(
     "workers", "auto", "Worker processes, each on cores of its own; 0 runs one experiment after another in this "
     "process. auto: one a core on a CPU, 0 on an accelerator.")
+_POPULATION = flags.DEFINE_string(
+    "population", "auto", "Runs that train together in this process, those of one shape as one program where that is "
+    "faster, which is tried; 1 for one after another. auto: 16 on an accelerator, 1 otherwise.")
+_AUTOMATIC_POPULATION = 16
 
 
 def main() -> int:
@@ -44,6 +48,9 @@ def main() -> int:
     started = time.monotonic()
     workdir, console = Path(_WORKDIR.value), Console()
     workers = worker_count(_WORKERS.value)
+    members = population_size(_POPULATION.value, workers)
+    if workers and members > 1:
+        raise ConfigError(f"--population={members} trains runs in one process, so it needs --workers=0")
     config_file = Path(_CONFIG.value.partition(":")[0])
     if not config_file.is_file():
         raise ConfigError(f"there is no config file {config_file}")
@@ -55,7 +62,7 @@ def main() -> int:
         if executor and len(sweep.runs()) < workers:
             executor.close(kill=True)  # Fewer workers have more cores each.
             executor = start_workers(len(sweep.runs()), workdir, config_file)
-        executor = executor or in_process()
+        executor = executor or in_process(members)
         result = run(sweep, workdir, executor, console)
     except BaseException:
         if executor:
@@ -83,11 +90,20 @@ def start_workers(count: int, workdir: Path, config_file: Path) -> LocalProcesse
     return LocalProcesses(count, workdir / "logs", import_from=(config_file.parent.resolve(),)).start()
 
 
-def in_process() -> Executor:
-    """The executor without worker processes."""
-    from genlab.sweeps.run import run_task
+def population_size(text: str, workers: int) -> int:
+    """The number of runs that --population asks for."""
+    if text == "auto":
+        return _AUTOMATIC_POPULATION if has_accelerator() and not workers else 1
+    if not text.isdecimal() or not int(text):
+        raise ConfigError(f"--population={text} must be auto or a number of runs, at least 1")
+    return int(text)
 
-    return InProcess(run_task)
+
+def in_process(members: int = 1) -> Executor:
+    """The executor without worker processes, of so many runs at a time."""
+    from genlab.sweeps.run import population_task, run_task
+
+    return InProcess(run_task) if members == 1 else InProcess(population_task(), members)
 
 
 def load_sweep() -> Sweep:

@@ -77,28 +77,28 @@ def error_line(error: BaseException) -> str:
 
 
 class InProcess:
-    """One run after another in a thread of this process: the default on an accelerator.
+    """Runs in threads of this process, one after another by default: the default on an accelerator.
 
     Args:
       run_task: does a task.
+      slots: runs at a time; more than one make sense where their steps meet (genlab/training/population.py).
     """
 
-    slots = 1
-
-    def __init__(self, run_task: RunTask):
+    def __init__(self, run_task: RunTask, slots: int = 1):
+        self.slots = slots
         self._run_task = run_task
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="run")
+        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="run")
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self._task: Task | None = None
+        self._tasks: dict[int, Task] = {}
 
     def busy(self) -> dict[int, Task]:
         """See `Executor`."""
-        return {0: self._task} if self._task else {}
+        return dict(self._tasks)
 
     def submit(self, slot: int, task: Task) -> None:
         """See `Executor`."""
-        self._task = task
+        self._tasks[slot] = task
 
         def report(values: dict[str, Any]) -> None:
             self._events.put(Event("progress", task, values))
@@ -120,8 +120,8 @@ class InProcess:
                 events.append(self._events.get_nowait())
         except queue.Empty:
             pass
-        if any(event.kind != "progress" for event in events):
-            self._task = None
+        over = [event.task for event in events if event.kind != "progress"]
+        self._tasks = {slot: task for slot, task in self._tasks.items() if task not in over}
         return events
 
     def stop(self) -> None:

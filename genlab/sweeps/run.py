@@ -14,12 +14,13 @@ from genlab import experiment as experiments
 from genlab.configuration import ConfigError, config_hash
 from genlab.data.batches import Batches
 from genlab.files import DiskFullError, full_disk_in_one_line, writer_lock
-from genlab.sweeps.executors import Task, error_line
+from genlab.sweeps.executors import RunTask, Task, error_line
 from genlab.sweeps.record import RunRecord, read_record, write_record
 from genlab.sweeps.schedule import Job
 from genlab.sweeps.sweep import PlannedRun, Sweep
 from genlab.trained import load_splits
 from genlab.training.loop import Progress
+from genlab.training.population import Population
 from genlab.training.program import count_parameters, enable_compilation_cache
 
 # A killed sweep's workers die with it, but may take a moment to let go of their folders.
@@ -79,6 +80,21 @@ def run_task(task: Task, report: Callable[[dict[str, Any]], None], should_stop: 
                 "tokens_per_second": progress.examples_per_second * tokens, "mfu": progress.mfu})
 
     run_one(task.run, task.folder, attempt=task.attempt, listeners=(listener,), should_stop=should_stop)
+
+
+def population_task(always: bool = False) -> RunTask:
+    """`run_task` for runs in threads of one process, whose steps are done together where that is faster.
+
+    Args:
+      always: do them together without trying.
+    """
+    population = Population(always)
+
+    def run(task: Task, report: Callable[[dict[str, Any]], None], should_stop: Callable[[], bool]) -> None:
+        with population.member():
+            run_task(task, report, should_stop)
+
+    return run
 
 
 def single_run(experiment: Any, folder: Path) -> PlannedRun:

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,20 @@ from genlab.training.step import TrainState
 
 # What a damaged checkpoint makes Orbax raise: missing or cut-off files and metadata, other tree structures.
 _DAMAGE = (ValueError, KeyError, OSError, TypeError, AssertionError)
+
+
+# Orbax numbers the writes of a process in one place, and mixes up two at a time (runs of a population).
+_LOCK = threading.Lock()
+
+
+class _Writer:
+    manager: ocp.CheckpointManager | None = None
+
+    @classmethod
+    def wait_unless(cls, manager: ocp.CheckpointManager) -> None:
+        """Returns when no other manager writes."""
+        if cls.manager is not None and cls.manager is not manager:
+            cls.manager.wait_until_finished()
 
 
 class Checkpoints:
@@ -68,11 +83,14 @@ class Checkpoints:
         if jax.default_backend() == "cpu":
             # Orbax reads CPU arrays in place, while the next step overwrites the donated ones.
             tree = jax.tree.map(jnp.copy, tree)
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(state=ocp.args.StandardSave(tree), progress=ocp.args.JsonSave(progress)),
-            metrics=None if loss is None else {"loss": loss},
-        )
+        with _LOCK:
+            _Writer.wait_unless(self._manager)
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(state=ocp.args.StandardSave(tree), progress=ocp.args.JsonSave(progress)),
+                metrics=None if loss is None else {"loss": loss},
+            )
+            _Writer.manager = self._manager
 
     def restore(self, state: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
         """The newest checkpoint that can be read, laid out as `state` is, and its progress.
@@ -122,7 +140,10 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits, and lets go of the threads."""
-        self._manager.close()
+        with _LOCK:
+            if _Writer.manager is self._manager:
+                _Writer.manager = None
+            self._manager.close()
 
     def _check_room(self, size: int) -> None:
         # Orbax finds out in its threads, in hundreds of lines. Its own small files take some 0.2 MB besides.

@@ -1,6 +1,7 @@
 """The compiled functions of a run, shared by all runs of one shape within a process."""
 
 import functools
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from genlab.configuration import ConfigError
 from genlab.data.cache import cache_folder
@@ -17,6 +19,7 @@ from genlab.models import fast_ops
 from genlab.scaling.counting.compute import count_flops
 from genlab.training.optimizers import Optimizer
 from genlab.training.plans import Plan
+from genlab.training.population import current
 from genlab.training.step import (
     TrainState,
     initial_state,
@@ -60,6 +63,7 @@ class Program:
     compile_seconds: float = 0.0
     _compiled: dict[Any, Any] = field(default_factory=dict)
     _flops: dict[Any, float] = field(default_factory=dict)
+    _compiling: Any = field(default_factory=threading.RLock)  # Runs of a population share a program.
 
     def initial_state(self, seed: int, hyperparameters: dict[str, float]) -> TrainState:
         """The state before the first step, on the plan's devices."""
@@ -81,7 +85,33 @@ class Program:
     def train_steps(self, state: TrainState, batches: PyTree) -> tuple[TrainState, dict]:
         """As many steps as `batches` (on the devices) has on its leading axis; `state` is given up."""
         self.count_flops(state, batches)
+        population = current()
+        return self.steps_alone(state, batches) if population is None else population.train_steps(self, state, batches)
+
+    def steps_alone(self, state: TrainState, batches: PyTree) -> tuple[TrainState, dict]:
+        """`train_steps` of one run."""
         return self.compile_steps(state, batches)(state, batches)
+
+    def can_be_joined(self, batches: PyTree) -> bool:
+        """Whether `steps_together` serves this plan: one that cuts neither parameters nor the step itself."""
+        sizes = self.plan.mesh.shape
+        return not self.plan.by_device and sizes["data"] == self.plan.mesh.size
+
+    def steps_together(self, states: list[TrainState], batches: list[PyTree]) -> list[tuple[TrainState, dict]]:
+        """`train_steps` of several runs in one program, their states given up; members cut over the devices."""
+        arguments = (tuple(states), tuple(batches))
+        return self._compile(("together", len(states)), self._joined, arguments, donate_argnums=0,
+                             out_shardings=self.plan.replicated)(*arguments)
+
+    def _joined(self, states, batches):
+        cut = len(states) % self.plan.mesh.size == 0
+        members = NamedSharding(self.plan.mesh, PartitionSpec("data" if cut else None))
+
+        def stack(*leaves):
+            return jax.lax.with_sharding_constraint(jnp.stack(leaves), members)
+
+        found = jax.vmap(self._steps())(jax.tree.map(stack, *states), jax.tree.map(stack, *batches))
+        return [jax.tree.map(lambda x, i=i: x[i], found) for i in range(len(states))]
 
     def compile_steps(self, state: TrainState, batches: PyTree):
         """The compiled program of `train_steps`, whose memory and costs XLA tells; arguments may be abstract."""
@@ -140,13 +170,14 @@ class Program:
     def _compile(self, name, function, arguments, **options):
         batch_shapes = tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(arguments[-1]))
         key = (name, batch_shapes)
-        if key not in self._compiled:
-            started = time.perf_counter()
-            with self.plan.placing():
-                traced = jax.jit(function, **options).trace(*arguments)
-            self._compiled[key] = traced.lower().compile(_COMPILER_OPTIONS.get((name, jax.default_backend())))
-            self.compile_seconds += time.perf_counter() - started
-        return self._compiled[key]
+        with self._compiling:
+            if key not in self._compiled:
+                started = time.perf_counter()
+                with self.plan.placing():
+                    traced = jax.jit(function, **options).trace(*arguments)
+                self._compiled[key] = traced.lower().compile(_COMPILER_OPTIONS.get((name, jax.default_backend())))
+                self.compile_seconds += time.perf_counter() - started
+            return self._compiled[key]
 
 
 @functools.lru_cache(maxsize=4)
