@@ -1,12 +1,13 @@
 """cuDNN's flash attention: which calls of attention it may serve, said once for each kind of call."""
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
 from absl import logging
 
-from genlab.models import fast_ops
+from genlab.models import fast_ops, placement
 
 
 class Device(NamedTuple):
@@ -29,6 +30,7 @@ class Call(NamedTuple):
     causal: bool = False
     masked: bool = False
     dropout: bool = False
+    cut: bool = False  # over devices by position, or by heads that queries have and keys have not
 
 
 def obstacle(call: Call, device: Device) -> str | None:
@@ -55,6 +57,8 @@ def obstacle(call: Call, device: Device) -> str | None:
         return "it would expand the mask into T x S numbers"
     if call.dropout:
         return "its dropout draws other numbers"
+    if call.cut:
+        return "devices share its positions, or query heads without their key heads"
     if call.T == 1:
         return "one query gains nothing"
     return None
@@ -70,8 +74,22 @@ def eligible(q_BTHK, k_BSGK, v_BSGK, *, causal=False, masked=False, dropout=Fals
         return False
     (_, T, H, K), (S, G) = q_BTHK.shape, k_BSGK.shape[1:3]
     types = sorted({str(x.dtype) for x in (q_BTHK, k_BSGK, v_BSGK)})
-    call = Call(" and ".join(types), T, S, H, G, K, causal, masked, dropout)
+    call = Call(" and ".join(types), T, S, H, G, K, causal, masked, dropout, _cut(T, S, H, G))
     return _choose(call, device)
+
+
+def _cut(T: int, S: int, H: int, G: int) -> bool:
+    """Whether the plan that is traced under cuts what JAX's partitioning of the cuDNN call wants whole."""
+    plan = placement._PLAN.get()
+    if plan is None:
+        return False
+    mesh, axes = plan
+
+    def parts(letter, size):
+        count = math.prod(mesh.shape[name] for name in axes.get(letter, ()))
+        return count if size % count == 0 else 1
+
+    return parts("T", T) > 1 or parts("S", S) > 1 or parts("H", H) != parts("G", G)
 
 
 @functools.lru_cache(maxsize=1024)

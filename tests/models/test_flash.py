@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 
-from genlab.models import fast_ops, flash, ops
+from genlab.models import fast_ops, flash, ops, placement
 from genlab.models.flash import Call, Device, obstacle
 
 A100, H100 = Device("gpu", "NVIDIA A100-SXM4-80GB", (8, 0)), Device("gpu", "NVIDIA H100 80GB HBM3", (9, 0))
@@ -44,6 +45,7 @@ def test_what_it_serves(device, change):
     (A100, {"T": 5}, "as many queries as keys"),
     (A100, {"masked": True}, "expand the mask"),
     (A100, {"dropout": True}, "dropout"),
+    (A100, {"cut": True}, "devices share its positions"),
     (A100, {"T": 1, "causal": False}, "one query")])
 def test_what_it_does_not_serve_and_why(device, change, reason):
     assert reason in obstacle(GPT2._replace(**change), device)
@@ -77,6 +79,17 @@ def test_attention_takes_it_where_eligible(on_an_h100, monkeypatch):
     with fast_ops.disabled():
         jax.eval_shape(lambda: ops.attention(q, k, k, causal=True))
     assert len(taken) == 1
+
+
+@pytest.mark.parametrize("cut, key_heads, served", [
+    ("data", 2, True), ("sequence", 2, False), ("tensor", 2, True), ("tensor", 1, False)])
+def test_positions_and_heads_that_devices_share(on_an_h100, cut, key_heads, served):
+    """JAX partitions the call over examples, and over heads where those of queries and keys are cut alike."""
+    mesh = jax.make_mesh((2,), (cut,), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
+    axes = {"B": ("data",), "T": ("sequence",), "H": ("tensor",), "G": ("tensor",)}
+    q, k = (jax.ShapeDtypeStruct((2, 16, heads, 8), jnp.bfloat16) for heads in (4, key_heads))
+    with placement.on(mesh, {letter: names for letter, names in axes.items() if cut in names}):
+        assert flash.eligible(q, k, k) == served
 
 
 def test_the_device_at_hand_is_described():
