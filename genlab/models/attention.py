@@ -36,14 +36,14 @@ class KVCache(NamedTuple):
         slots = self.index + jnp.arange(length, dtype=jnp.int32)
         return jnp.maximum(slots[None, :] - self.start_B[:, None], 0)
 
-    def mask(self, length: int, slots: int) -> jax.Array:
+    def mask(self, length: int, slots: int, window: int | None = None) -> jax.Array:
         """Returns which of the S `slots` the next `length` tokens may see: [B, 1, length, S].
 
-        They see no later token and no padding.
+        They see no later token, no padding, and nothing before their `window` (ops.attention_weights).
         """
         slot_S = jnp.arange(slots, dtype=jnp.int32)
         query_T = self.index + jnp.arange(length, dtype=jnp.int32)
-        causal_TS = slot_S[None, :] <= query_T[:, None]
+        causal_TS = ops.causally_seen(query_T[:, None], slot_S, window)
         real_BS = slot_S[None, :] >= self.start_B[:, None]
         return (causal_TS[None] & real_BS[:, None])[:, None]
 
@@ -59,6 +59,7 @@ class Attention(nn.Module):
     num_heads: int
     num_kv_heads: int | None = None
     causal: bool = False
+    window: int | None = None
     qk_norm: bool = False
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     norm_epsilon: float = 1e-6
@@ -74,8 +75,9 @@ class Attention(nn.Module):
 
         `mask`: boolean, broadcastable to [B, H, T, S]. `angles`: rotary (cos, sin) for queries and
         keys. With a `cache` the new keys and values go to slots index..index + T - 1, and `mask`
-        alone says which slots are seen.
+        alone says which slots are seen, within their `window` too (KVCache.mask).
         """
+        ops.check_window(self.window, self.causal)
         q_BTHK, k_BSGK, v_BSGK = self._project(x_BTD, source_BSD)
         q_BTHK, k_BSGK, v_BSGK = place(q_BTHK, "BTHK"), place(k_BSGK, "BSGK"), place(v_BSGK, "BSGK")
         if self.qk_norm:
@@ -84,6 +86,7 @@ class Attention(nn.Module):
         if angles is not None:
             q_BTHK, k_BSGK = ops.rotate(q_BTHK, angles), ops.rotate(k_BSGK, angles)
         causal = self.causal and cache is None
+        window = self.window if causal else None
         if cache is not None:
             write = jax.lax.dynamic_update_slice_in_dim
             k_BSGK = write(cache.key_BSGK, k_BSGK.astype(cache.key_BSGK.dtype), index, axis=1)
@@ -91,7 +94,7 @@ class Attention(nn.Module):
             cache = LayerCache(k_BSGK, v_BSGK)
 
         if self.is_mutable_collection("intermediates"):
-            weights = ops.attention_weights(q_BTHK, k_BSGK, causal=causal, mask=mask)
+            weights = ops.attention_weights(q_BTHK, k_BSGK, causal=causal, mask=mask, window=window)
             self.sow("intermediates", "weights_BHTS", weights)
         drop = self.dropout > 0 and not self.deterministic
         out_BTHK = ops.attention(
@@ -100,6 +103,7 @@ class Attention(nn.Module):
             v_BSGK,
             causal=causal,
             mask=mask,
+            window=window,
             dropout_rate=self.dropout,
             dropout_key=self.make_rng("dropout") if drop else None,
         )

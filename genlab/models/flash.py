@@ -113,6 +113,8 @@ def local_device() -> Device:
     return Device(device.platform, device.device_kind, capability)
 
 
-def attention(q_BTHK, k_BSGK, v_BSGK, *, causal=False):
+def attention(q_BTHK, k_BSGK, v_BSGK, *, causal=False, window=None):
     """Returns scaled dot-product attention by cuDNN, [B, T, H, K] (see ops.attention); it must be `eligible`."""
-    return jax.nn.dot_product_attention(q_BTHK, k_BSGK, v_BSGK, is_causal=causal, implementation="cudnn")
+    past = None if window is None else (window - 1, 0)  # JAX does not count the query's own position.
+    return jax.nn.dot_product_attention(
+        q_BTHK, k_BSGK, v_BSGK, is_causal=causal, local_window_size=past, implementation="cudnn")

@@ -37,6 +37,7 @@ class GPT(nn.Module):
     tied_head: bool = True
     qk_norm: bool = False
     rotary_base: float = 10_000.0
+    window: int | None = None
     dropout: float = 0.0
     initialization: Initialization = "fan_in"
     scan_layers: bool = False
@@ -55,6 +56,7 @@ class GPT(nn.Module):
             num_kv_heads=self.num_kv_heads,
             mlp_width=mlp_width,
             causal=True,
+            window=self.window,
             rotary_base=self.rotary_base if self.positions == "rotary" else None,
             norm=self.norm,
             norm_epsilon=self.norm_epsilon,

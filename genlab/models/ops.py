@@ -8,6 +8,7 @@ float32 whatever the compute type.
 import jax
 import jax.numpy as jnp
 
+from genlab.configuration import ConfigError
 from genlab.models import fast_convolutions, fast_ops, flash
 from genlab.randomness import per_example
 
@@ -170,12 +171,31 @@ def rotate(x_BTHK, angles):
     return turned.astype(x_BTHK.dtype)
 
 
-def attention_weights(q_BTHK, k_BSGK, *, causal=False, mask=None):
+def causally_seen(query, key, window=None):
+    """Whether queries see keys, from their positions (integers that broadcast): none later, `window` in all if given."""
+    seen = key <= query
+    return seen if window is None else seen & (key > query - window)
+
+
+def check_window(window, causal, name="window"):
+    """Raises ConfigError, in one line, for a window that attention has not."""
+    if window is None:
+        return
+    if not causal:
+        raise ConfigError(f"{name}={window} is of the past, and this attention is not causal: "
+                          f"set causal=True or {name}=None")
+    if window < 1:
+        raise ConfigError(f"{name}={window} must be at least 1, a query's own position, or None for the whole past")
+
+
+def attention_weights(q_BTHK, k_BSGK, *, causal=False, mask=None, window=None):
     """Returns softmax(q k^T / sqrt(K)) over the source axis: [B, H, T, S], float32.
 
     Vaswani et al. 2017 (arXiv 1706.03762), equation 1. With fewer key heads G than query heads H,
     head h reads key head h // (H / G) (Ainslie et al. 2023, arXiv 2305.13245). `mask` is boolean,
-    broadcastable to [B, H, T, S], True where attention is allowed; `causal` needs T == S.
+    broadcastable to [B, H, T, S], True where attention is allowed; `causal` needs T == S. With a
+    `window`, which needs `causal`, query i sees the keys i - window < j <= i (Beltagy et al. 2020,
+    arXiv 2004.05150, section 3.1; one-sided, as in Mistral: arXiv 2310.06825, section 2).
     """
     B, T, H, K = q_BTHK.shape
     S, G = k_BSGK.shape[1:3]
@@ -183,27 +203,31 @@ def attention_weights(q_BTHK, k_BSGK, *, causal=False, mask=None):
     scores = jnp.einsum("btgrk,bsgk->bgrts", q_BTGRK, k_BSGK, preferred_element_type=jnp.float32)
     scores_BHTS = scores.reshape(B, H, T, S)
     if causal:
-        scores_BHTS = jnp.where(jnp.tril(jnp.ones((T, S), bool)), scores_BHTS, MASKED_SCORE)
+        seen_TS = causally_seen(jnp.arange(T)[:, None], jnp.arange(S), window)
+        scores_BHTS = jnp.where(seen_TS, scores_BHTS, MASKED_SCORE)
     if mask is not None:
         scores_BHTS = jnp.where(mask, scores_BHTS, MASKED_SCORE)
     return jax.nn.softmax(scores_BHTS, axis=-1)
 
 
 def attention(
-    q_BTHK, k_BSGK, v_BSGK, *, causal=False, mask=None, dropout_rate=0.0, dropout_key=None
+    q_BTHK, k_BSGK, v_BSGK, *, causal=False, mask=None, window=None, dropout_rate=0.0, dropout_key=None
 ):
     """Returns scaled dot-product attention, [B, T, H, K]; arguments as in `attention_weights`.
 
     Weights are dropped at `dropout_rate` when a `dropout_key` is given.
     """
+    check_window(window, causal)
+    T, S = q_BTHK.shape[1], k_BSGK.shape[1]
+    window = None if window is None or window >= S else window
     drop = dropout_rate > 0 and dropout_key is not None
-    if mask is None and not drop and fast_ops.eligible(q_BTHK, k_BSGK, v_BSGK):
+    if mask is None and not drop and window is None and fast_ops.eligible(q_BTHK, k_BSGK, v_BSGK):
         return fast_ops.attention(q_BTHK, k_BSGK, v_BSGK, causal=causal)
     if flash.eligible(q_BTHK, k_BSGK, v_BSGK, causal=causal, masked=mask is not None, dropout=drop):
-        return flash.attention(q_BTHK, k_BSGK, v_BSGK, causal=causal)
-    B, T, H, K = q_BTHK.shape
-    S, G = k_BSGK.shape[1:3]
-    weights_BHTS = attention_weights(q_BTHK, k_BSGK, causal=causal, mask=mask)
+        return flash.attention(q_BTHK, k_BSGK, v_BSGK, causal=causal, window=window)
+    B, _, H, K = q_BTHK.shape
+    G = k_BSGK.shape[2]
+    weights_BHTS = attention_weights(q_BTHK, k_BSGK, causal=causal, mask=mask, window=window)
     if drop:
         weights_BHTS = dropout(weights_BHTS, dropout_rate, dropout_key)
     weights = weights_BHTS.astype(v_BSGK.dtype).reshape(B, G, H // G, T, S)

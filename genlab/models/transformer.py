@@ -24,6 +24,7 @@ class TransformerConfig:
     and gate every branch (layers.AdaptiveNorm). `initialization` is that of layers.kernel_initializer.
     `stochastic_depth` is the rate at which the last block's branches are left out of an example
     (ops.stochastic_depth); the rates of the blocks before it fall linearly to 0 at the first.
+    `window` is how many positions, its own included, a query of causal self-attention sees (ops.attention_weights).
     `scan_layers` compiles one block and scans it over stacked parameters; `remat` recomputes each
     block's activations in the backward pass.
     """
@@ -34,6 +35,7 @@ class TransformerConfig:
     mlp_width: int
     num_kv_heads: int | None = None
     causal: bool = False
+    window: int | None = None
     cross_attention: bool = False
     rotary_base: float | None = None
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
@@ -70,6 +72,7 @@ class TransformerConfig:
                 f"num_heads {self.num_heads} is not divisible by num_kv_heads {self.num_kv_heads}: "
                 f"each key-value head serves the same number of query heads"
             )
+        ops.check_window(self.window, self.causal)
         if self.rotary_base is not None and self.head_width % 2:
             raise ConfigError(
                 f"rotary positions turn pairs of channels: width / num_heads must be even, "
@@ -137,11 +140,12 @@ class Block(nn.Module):
                 return AdaptiveNorm(c.norm, c.norm_epsilon, name=name)(x_BTD, context.condition_BD)
             return Norm(c.norm, c.use_bias, c.norm_epsilon, name=name)(x_BTD), None
 
-        def attention(name, causal):
+        def attention(name, causal, window=None):
             return Attention(
                 num_heads=c.num_heads,
                 num_kv_heads=c.num_kv_heads,
                 causal=causal,
+                window=window,
                 qk_norm=c.qk_norm,
                 norm=c.norm,
                 norm_epsilon=c.norm_epsilon,
@@ -162,7 +166,7 @@ class Block(nn.Module):
 
         x_BTD = place(x_BTD, "BTD")
         h, gate = norm("attention_norm", x_BTD)
-        h, cache = attention("attention", c.causal)(
+        h, cache = attention("attention", c.causal, c.window)(
             h,
             mask=context.mask,
             angles=context.angles,
@@ -222,7 +226,7 @@ class Transformer(nn.Module):
                 raise ValueError("a key-value cache needs causal attention")
             layers, index = cache.layers, cache.index
             slots = (layers if c.scan_layers else layers[0]).key_BSGK.shape[-3]
-            seen = cache.mask(T, slots)
+            seen = cache.mask(T, slots, c.window)
             mask = seen if mask is None else mask & seen
             positions_BT = cache.positions(T) if positions_BT is None else positions_BT
         angles = None

@@ -72,7 +72,9 @@ def test_attention_takes_it_where_eligible(on_an_h100, monkeypatch):
     monkeypatch.setattr(flash, "attention", lambda q, k, v, **options: taken.append(options) or q)
     q, k = jnp.zeros((1, 16, 4, 8), jnp.bfloat16), jnp.zeros((1, 16, 2, 8), jnp.bfloat16)
     jax.eval_shape(lambda: ops.attention(q, k, k, causal=True))
-    assert taken == [{"causal": True}]
+    assert taken == [{"causal": True, "window": None}]
+    jax.eval_shape(lambda: ops.attention(q, k, k, causal=True, window=3))
+    assert taken.pop() == {"causal": True, "window": 3}
     jax.eval_shape(lambda: ops.attention(q, k, k, mask=np.ones((16, 16), bool)))
     jax.eval_shape(lambda: ops.attention(q, k, k, dropout_rate=0.1, dropout_key=jax.random.key(0)))
     jax.eval_shape(lambda: ops.attention(q.astype(jnp.float32), k, k))
