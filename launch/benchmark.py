@@ -7,6 +7,7 @@
     python -m launch.benchmark attention                 attention as it is chosen here against plain operations
     python -m launch.benchmark generate                  tokens a second at batch 1 and 64, beside the device's floors
     python -m launch.benchmark scaling                   what each plan costs on 1 to 8 simulated devices
+    python -m launch.benchmark population                16 runs in one program against one after another
     python -m launch.benchmark sample                    samples of a U-Net against score_sde's algorithm
     python -m launch.benchmark fit                       a law with its bootstrap against SciPy's L-BFGS-B
     python -m launch.benchmark fit --runs=TABLE.csv --columns=params=N,tokens=D --where="in_240 == 1"
@@ -29,7 +30,7 @@ from rich.console import Console
 from genlab.configuration import ConfigError
 from launch import flags as command
 
-CASES = ("step", "loop", "sweep", "fit", "input", "sample", "attention", "generate", "scaling")
+CASES = ("step", "loop", "sweep", "fit", "input", "sample", "attention", "generate", "scaling", "population")
 
 _PEER = flags.DEFINE_string("peer", None, "Root of a checkout of nanodo (for step and sweep).")
 _SHAPES = flags.DEFINE_string("shapes", None, "Models as WIDTH,LAYERS,HEADS, separated by blanks.")
@@ -88,6 +89,10 @@ def _measure(case: str, shapes: list, console: Console) -> tuple[dict, bool]:
         from launch.benchmarks import loop
 
         return loop.run(shapes, _TURNS.value, 4 * _SECONDS.value, console)
+    if case == "population":
+        from launch.benchmarks import population
+
+        return population.run(shapes, _TURNS.value, _SECONDS.value, console)
     from launch.benchmarks.peer import load_peer
 
     peer = load_peer(_PEER.value)

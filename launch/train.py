@@ -50,6 +50,7 @@ def main() -> int:
     profiler = Profiler(folder / "profile", _PROFILE_DISPATCHES.value) if _PROFILE.value else None
     listeners = (view, profiler) if profiler else (view,)
     stopping = StopRequest("stopping at a checkpoint; once more to stop at once", console.print)
+    console.print(experiment.training.plan(experiment.objective).describe(), highlight=False, soft_wrap=True)
     with view, stopping:
         try:
             record = run_one(single_run(experiment, folder), folder, listeners=listeners, should_stop=stopping)

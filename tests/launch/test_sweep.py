@@ -97,6 +97,8 @@ def test_a_sweep_whose_runs_fail_says_so_and_still_reports(environment, tmp_path
 
 @pytest.mark.parametrize(("arguments", "config", "message"), [
     (["--workers=many"], "tiny.py", "--workers=many must be auto, 0 or a number of processes"),
+    (["--population=0"], "tiny.py", "--population=0 must be auto or a number of runs, at least 1"),
+    (["--population=4", "--workers=2"], "tiny.py", "--population=4 trains runs in one process, so it needs"),
     ([], "nothing.py", "there is no config file"),
     (["--config.training.stesp=3"], "tiny.py:one", "did you mean steps?"),
     ([], "tiny.py:missing file", "/nowhere/*.txt"),

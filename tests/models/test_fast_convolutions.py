@@ -1,10 +1,19 @@
 """The hand-written backward passes of convolution and group norm against the plain operations."""
 
+import jax
 import numpy as np
 import pytest
 
 from genlab.models import fast_convolutions, ops
 from tests.models.fast_and_plain import assert_parity, normal
+
+
+@pytest.fixture(autouse=True, scope="module")
+def optimized():
+    """Their roundings are XLA's as it optimises: other tests are compiled in a hurry."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.mark.parametrize("norm", [ops.group_norm, ops.group_norm_silu])

@@ -10,6 +10,14 @@ from genlab.models.gpt import GPT
 from tests.models.fast_and_plain import assert_parity, normal, pull
 
 
+@pytest.fixture(autouse=True, scope="module")
+def optimized():
+    """Their roundings are XLA's as it optimises: other tests are compiled in a hurry."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.mark.parametrize("shape", [(2, 5, 16, 3), (2, 5, 3, 16), (1, 1, 1, 1)])
 @pytest.mark.parametrize("with_bias", [False, True])
 def test_dense(shape, with_bias):
