@@ -22,7 +22,7 @@ from genlab.models.unet import UNet
 from genlab.objectives.diffusion import ImageDiffusion
 from launch.benchmarks.timing import Comparison, Side, compare, geometric_mean
 
-STEPS, BATCH = 5, 32
+STEPS, BATCH = 10, 32
 SIGNAL_TO_NOISE = 0.16
 
 
