@@ -25,9 +25,9 @@ Guidance 2 costs variety: recall .64 there, .89 at 1 (the ResNet's features). A 
 single pixels give 2.436 bits per dimension.
 
 The U-Net (750,145 parameters, 400 s on one core): 1.818 +- .014 bits per dimension; Fréchet distance of 1,000 samples
-.050 (DPM-Solver++ in 20 steps) and .053 (Euler-Maruyama in 500) in pixels, .086 +- .022 and .066 +- .021 in the ResNet's
-features, held-out images .097; neighbour ratio 1.10 +- .02. Variational dequantisation, 46 s more: 1.851 bits per
-dimension where uniform noise gives 1.854 on the same DiT: with 17 levels there is little to gain.
+.050 (DPM-Solver++ in 20 steps) and .053 (Euler-Maruyama in 500) in pixels, .086 +- .022 and .066 +- .021 in the
+ResNet's features, held-out images .097; neighbour ratio 1.10 +- .02. Variational dequantisation, 46 s more: 1.851 bits
+per dimension where uniform noise gives 1.854 on the same DiT: with 17 levels there is little to gain.
 """
 
 import dataclasses

@@ -172,7 +172,7 @@ def rotate(x_BTHK, angles):
 
 
 def causally_seen(query, key, window=None):
-    """Whether queries see keys, from their positions (integers that broadcast): none later, `window` in all if given."""
+    """Whether queries see keys, from their positions (integers that broadcast): none later, `window` in all."""
     seen = key <= query
     return seen if window is None else seen & (key > query - window)
 
