@@ -4,6 +4,8 @@ import dataclasses
 import functools
 import json
 import math
+import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from genlab.trained import (
     run_evaluations,
     saved_data_hash,
 )
+from genlab.training import hosts
 from genlab.training.checkpoints import Checkpoints
 from genlab.training.loop import Outcome, Progress, Training, train
 from genlab.training.optimizers import AdamW, Optimizer
@@ -32,6 +35,8 @@ from genlab.training.program import count_parameters
 
 PyTree = Any
 
+# A network's file system may show a new file so much later.
+_NETWORK_SECONDS = 30.0
 FLOPS_CONVENTION = "matmuls and convolutions of the training step's jaxpr"
 
 
@@ -80,9 +85,7 @@ class Experiment:
             evaluation.check(self.objective, self.data)
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed={self.seed} must be from 0 to 2^32 - 1")
-        self.training.plan(self.objective)
-        if jax.process_count() > 1:
-            raise ConfigError(f"{jax.process_count()} processes: one process with all its devices is what works yet")
+        hosts.share(self.training.plan(self.objective).stacked_batches, axis=1)
 
     def _check_start(self) -> None:
         """Whether the objective can take over from the run to start from, by the shapes of both."""
@@ -170,8 +173,10 @@ def run(
     folder, t = Path(folder), experiment.training
     claim(experiment, folder)
     keep_data(splits, folder)
+    _all_see(folder)
     start = None
-    if experiment.start is not None and not Checkpoints.any_in(folder / "checkpoints"):
+    begun = hosts.from_first("whether the run has begun", Checkpoints.any_in(folder / "checkpoints"))
+    if experiment.start is not None and not begun:
         found = starting_run(experiment, folder, listeners, should_stop)
         if found is None:
             return Result(Outcome("preempted", 0), **count_parameters(experiment.objective), examples=0, tokens=None,
@@ -179,7 +184,8 @@ def run(
         start = functools.partial(_started_from, experiment.objective, found)
     outcome = train(
         objective=experiment.objective, optimizer=experiment.optimizer, training=t, seed=experiment.seed,
-        train_batches=batches, held_out_batches=lambda size: held_out_batches(splits, size, t.evaluate_examples),
+        train_batches=batches,
+        held_out_batches=lambda size: held_out_batches(splits, size, t.evaluate_examples, t.plan(experiment.objective)),
         folder=folder, start=start, listeners=listeners, should_stop=should_stop,
         evaluations=lambda program, variables: run_evaluations(experiment.evaluations, program, variables, splits,
                                                                t.batch_size // t.micro_batches),
@@ -203,8 +209,9 @@ def prepare(experiment: Experiment) -> tuple[Splits, Batches]:
     """
     experiment.check()
     splits = load_splits(experiment.data)
-    batches = Batches(splits.train, experiment.training.batch_size, experiment.seed,
-                      process_index=jax.process_index(), process_count=jax.process_count())
+    t = experiment.training
+    index, count = hosts.share(t.plan(experiment.objective).stacked_batches, axis=1)
+    batches = Batches(splits.train, t.batch_size, experiment.seed, process_index=index, process_count=count)
     return splits, batches
 
 
@@ -233,7 +240,7 @@ def claim(experiment: Experiment, folder: Path) -> None:
     Raises:
       ConfigError: it holds another experiment; the message names the first difference.
     """
-    if jax.process_index():
+    if not hosts.is_first():
         return
     path = folder / "config.json"
     if not path.exists():
@@ -247,6 +254,21 @@ def claim(experiment: Experiment, folder: Path) -> None:
         raise ConfigError(f"{folder} holds another experiment ({difference}); give another folder")
 
 
+def _all_see(folder: Path) -> None:
+    """Whether every host sees what process 0 has written; errors as in `hosts.barrier`.
+
+    Raises:
+      ConfigError: this one does not: the folder is not shared.
+    """
+    hosts.barrier(f"{folder / 'config.json'}")
+    deadline = time.monotonic() + _NETWORK_SECONDS
+    while not (folder / "config.json").exists():
+        if time.monotonic() > deadline:
+            raise ConfigError(f"process {jax.process_index()} on {socket.gethostname()} does not see "
+                              f"{folder / 'config.json'}, which process 0 has written; hosts need a shared folder")
+        time.sleep(0.1)
+
+
 def _anywhere(experiment: Experiment) -> Experiment:
     training = dataclasses.replace(experiment.training, devices=None, layout=Layout())
     return dataclasses.replace(experiment, training=training)
@@ -258,7 +280,7 @@ def keep_data(splits: Splits, folder: Path) -> None:
     Raises:
       ConfigError: the run began on other data; the standard library's text, for one, is that of a Python version.
     """
-    if jax.process_index():
+    if not hosts.is_first():
         return
     path = folder / "data.json"
     if path.exists():

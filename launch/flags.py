@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,7 @@ from absl import app, flags, logging
 
 from genlab.configuration import ConfigError, override
 
+FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 
@@ -49,13 +51,48 @@ def run(main: Callable[[], int]) -> None:
         except (ValueError, OSError) as error:
             if _TRACEBACK.value:
                 raise
-            _fail(" ".join(str(error).split()))
-        except KeyboardInterrupt:
-            code = INTERRUPTED
+            _fail(explain(error)[1])
+        except KeyboardInterrupt as error:
+            code, _ = explain(error)
         sys.exit(code)
 
     logging.set_verbosity(logging.WARNING)
     app.run(guarded, flags_parser=_parse)
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """The exit code of an error, and what to say of it in one line; of an unforeseen one the traceback is printed."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "interrupted"
+    line = " ".join(str(error).split())
+    foreseen = isinstance(error, ValueError | OSError)
+    if not foreseen or _TRACEBACK.value:
+        traceback.print_exception(error)
+    return (BAD_INPUT, line) if foreseen else (FAILED, f"{type(error).__name__}: {line}")
+
+
+def define_hosts() -> Callable[[], str]:
+    """The flags of a command that several processes may run together; the function joins them, before JAX starts.
+
+    It returns a line about them, "" for one process; bad flags and lost hosts are ConfigErrors.
+    """
+    coordinator = flags.DEFINE_string(
+        "coordinator", None, 'HOST:PORT of process 0, the port free; "auto" for any cluster that JAX recognises. '
+        "SLURM and TPU pods need no flag.")
+    index = flags.DEFINE_integer("process_index", None, "Which process this is, from 0.", lower_bound=0)
+    count = flags.DEFINE_integer("process_count", None, "Processes in all.", lower_bound=1)
+    devices = flags.DEFINE_list("local_device_ids", None, "This process's devices of its host; by default all.")
+    timeout = flags.DEFINE_float("hosts_timeout", 300.0, "Seconds to wait for the other processes.", lower_bound=0.1)
+
+    def join() -> str:
+        from genlab.training import hosts
+
+        if devices.value and not all(number.isdecimal() for number in devices.value):
+            raise ConfigError(f"--local_device_ids={','.join(devices.value)} must be numbers from 0, as in 0,1")
+        ids = [int(number) for number in devices.value or ()]
+        return hosts.initialize(coordinator.value, index.value, count.value, ids, timeout.value)
+
+    return join
 
 
 def _parse(argv: list[str]) -> list[str]:

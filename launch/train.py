@@ -5,6 +5,17 @@
         --config.training.steps=500 --config.optimizer.learning_rate=1e-3
     python -m launch.train --config=experiments/language/gpt.py:tiny --workdir=runs/gpt --profile
 
+Several processes train one run as one process with all their devices would; each reads its part of every batch, and
+process 0 writes and speaks. Under SLURM and on TPU pods they find each other, elsewhere by process 0's address; the
+folder must be shared by all hosts. The same commands go on after one of them was lost.
+
+    srun --nodes=2 --ntasks-per-node=1 --gpus-per-node=8 python -m launch.train --config=... --workdir=/shared/gpt
+    srun --ntasks=16 --gpus-per-task=1 python -m launch.train --config=... --workdir=/shared/gpt
+    gcloud compute tpus tpu-vm ssh POD --worker=all \\
+        --command="python -m launch.train --config=... --workdir=/shared/gpt"
+    python -m launch.train --config=... --workdir=/shared/gpt --coordinator=node0:9876 --process_count=2 \\
+        --process_index=0  # on node0, and --process_index=1 on the other
+
 The folder gets config.json, metrics.jsonl, checkpoints/ and, at the end, record.json; with --profile also
 profile/, for TensorBoard (tensorboard --logdir=runs/gpt/profile) and, its trace.json.gz, for https://ui.perfetto.dev.
 Exit codes: 0 finished, 1 diverged or failed, 2 bad input, 130 stopped (Ctrl-C, SIGTERM).
@@ -20,23 +31,34 @@ from launch import flags as command
 
 _CONFIG = command.define_config("experiment")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+_JOIN_HOSTS = command.define_hosts()
 _PROFILE = flags.DEFINE_bool("profile", False, "Profile a few steady steps and print their top operations; the run's "
                              "throughput then counts the profiling too.")
 _PROFILE_DISPATCHES = flags.DEFINE_integer("profile_dispatches", 4, "How many dispatches to profile, after the second.",
                                            lower_bound=1)
 
-_EXIT_CODES = {"finished": 0, "diverged": 1, "failed": 1, "preempted": command.INTERRUPTED}
+_EXIT_CODES = {"finished": 0, "diverged": command.FAILED, "failed": command.FAILED, "preempted": command.INTERRUPTED}
 
 
 def main() -> int:
     """Trains, and prints the record's numbers in one line."""
     experiment = command.load_config(_CONFIG.value)
+    processes = _JOIN_HOSTS()
 
+    from genlab.training.farewell import ending_together
+
+    with ending_together(explain):
+        return train(experiment, processes)
+
+
+def train(experiment, processes: str) -> int:
+    """`main` when the other processes, of which `processes` tells, are here."""
     # Seconds of imports, after the cheap mistakes were found.
     from genlab.experiment import Experiment
     from genlab.sweeps.progress import RunView
     from genlab.sweeps.run import run_one, single_run
     from genlab.sweeps.signals import StopRequest
+    from genlab.training.hosts import is_first
     from genlab.training.profile import Profiler
     from genlab.training.program import enable_compilation_cache
 
@@ -45,20 +67,22 @@ def main() -> int:
     experiment.check()
     enable_compilation_cache()
     folder = Path(_WORKDIR.value)
-    console = Console()
+    speaks = is_first()
+    console = Console(quiet=not speaks)
     view = RunView(experiment.data.tokens_per_example, console)
-    profiler = Profiler(folder / "profile", _PROFILE_DISPATCHES.value) if _PROFILE.value else None
+    profiler = Profiler(folder / "profile", _PROFILE_DISPATCHES.value) if _PROFILE.value and speaks else None
     listeners = (view, profiler) if profiler else (view,)
     stopping = StopRequest("stopping at a checkpoint; once more to stop at once", console.print)
+    if processes:
+        console.print(processes, highlight=False, soft_wrap=True)
     console.print(experiment.training.plan(experiment.objective).describe(), highlight=False, soft_wrap=True)
     with view, stopping:
         try:
             record = run_one(single_run(experiment, folder), folder, listeners=listeners, should_stop=stopping)
-        except command.ConfigError:
-            raise
-        except ValueError:  # Not of the input, which was checked: JAX's own, from within the model.
-            traceback.print_exc()
-            return _EXIT_CODES["failed"]
+        except ValueError as error:
+            if processes or isinstance(error, command.ConfigError):
+                raise
+            return explain(error)[0]
         finally:
             if profiler:
                 profiler.close()
@@ -66,6 +90,14 @@ def main() -> int:
         show_profile(profiler, console)
     console.print(summary(record, folder), highlight=False, soft_wrap=True)
     return _EXIT_CODES[record.status]
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """As `launch.flags.explain`; a ValueError is not of the input, which was checked, but JAX's own, from a model."""
+    if isinstance(error, ValueError) and not isinstance(error, command.ConfigError):
+        traceback.print_exception(error)
+        return command.FAILED, f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return command.explain(error)
 
 
 def show_profile(profiler, console: Console) -> None:

@@ -19,6 +19,7 @@ from genlab.sweeps.record import RunRecord, read_record, write_record
 from genlab.sweeps.schedule import Job
 from genlab.sweeps.sweep import PlannedRun, Sweep
 from genlab.trained import load_splits
+from genlab.training import farewell, hosts
 from genlab.training.loop import Progress
 from genlab.training.population import Population
 from genlab.training.program import count_parameters, enable_compilation_cache
@@ -53,11 +54,12 @@ def run_one(
       Exception: whatever training raises; the record then says "failed".
     """
     folder.mkdir(parents=True, exist_ok=True)
-    writes = jax.process_index() == 0  # Of many hosts that train one run.
+    writes = hosts.is_first()  # Of many hosts that train one run.
     with writer_lock(folder, _LOCK_SECONDS) if writes else contextlib.nullcontext():
         before = read_record(folder)
-        if before and before.ended and before.config_hash == run.config_hash:
-            return before
+        ended = bool(before and before.ended and before.config_hash == run.config_hash)
+        if hosts.from_first("whether the run has ended", ended):
+            return read_record(folder)
         experiments.prepare(run.experiment)  # What cannot run leaves no mark on the folder.
         experiments.claim(run.experiment, folder)
         started = _now()
@@ -159,15 +161,19 @@ def _parameters(objective: Any) -> int:
 
 @contextlib.contextmanager
 def _failure_recorded(record: RunRecord, folder: Path) -> Iterator[None]:
+    def write(line: str) -> None:
+        failed = dataclasses.replace(record, status="failed", error=line, finished_at=_now())
+        with contextlib.suppress(OSError):  # The error itself is what matters.
+            if hosts.is_first():
+                write_record(failed, folder)
+
     try:
-        yield
+        with farewell.when_another_fails(write):
+            yield
     except (DiskFullError, KeyboardInterrupt):
         raise  # Not the run's fault.
     except BaseException as error:
-        failed = dataclasses.replace(record, status="failed", error=error_line(error), finished_at=_now())
-        with contextlib.suppress(OSError):  # The error itself is what matters.
-            if jax.process_index() == 0:
-                write_record(failed, folder)
+        write(error_line(error))
         raise
 
 

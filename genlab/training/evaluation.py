@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from genlab.objectives.metric import Estimate, ratio_estimate
 from genlab.training.program import Program, Reading
@@ -44,21 +45,32 @@ def collect_outputs(program: Program, variables: PyTree, batches: Iterable[dict[
     Args:
       program: compiled functions.
       variables: the collections, or their moving average.
-      batches: all of one shape; padding examples have example_weight 0 and are left out.
+      batches: this process's part of them, all of one shape; padding examples have example_weight 0 and are left out.
       read: names of the objective's `outputs`, of which the others are not computed; or a function of a batch.
       batches_per_dispatch: as for `evaluate`.
 
     Returns:
-      name -> array [examples, ...] in the order of the batches.
+      name -> array [examples, ...] of all processes, in the order of the batches of one.
     """
     found: dict[str, list[np.ndarray]] = {}
     for stacked in _stacked(batches, batches_per_dispatch):
-        arrays = jax.device_get(program.outputs(variables, program.plan.put(stacked), read))
-        arrays |= {"label": stacked["label"]} if "label" in stacked else {}
-        real = stacked["example_weight"].ravel() > 0
+        placed = program.plan.put(stacked)
+        arrays = jax.device_get(program.outputs(variables, placed, read))
+        given = _of_all_processes(stacked, placed, ("label", "example_weight", "index"))
+        real = np.flatnonzero(given["example_weight"].ravel() > 0)
+        if jax.process_count() > 1 and "index" in given:  # A mesh need not have its hosts in their order.
+            real = real[np.argsort(given["index"].ravel()[real], kind="stable")]
+        arrays |= {"label": given["label"]} if "label" in given else {}
         for name, array in arrays.items():
             found.setdefault(name, []).append(array.reshape(-1, *array.shape[2:])[real])
     return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _of_all_processes(stacked: dict[str, np.ndarray], placed: PyTree, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The arrays of those names, where there are, with every process's examples."""
+    if jax.process_count() == 1:
+        return {name: stacked[name] for name in names if name in stacked}
+    return {name: multihost_utils.process_allgather(placed[name], tiled=True) for name in names if name in placed}
 
 
 def _stacked(batches: Iterable[dict[str, np.ndarray]], size: int) -> Iterable[dict[str, np.ndarray]]:

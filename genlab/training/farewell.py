@@ -19,9 +19,11 @@ import jax
 _FAILED = "genlab/failed"
 _FAREWELL_SECONDS = 5.0
 _POLL_SECONDS = 0.3
+# What Gloo (CPU), NCCL and JAX's own service say of a process that is gone.
+_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL remote", "UNAVAILABLE")
 
 _host = [""]
-_last_words: list[Callable[[int, str], None]] = []
+_last_words: list[Callable[[str], None]] = []
 _leaving = threading.Lock()  # Held for ever by the thread that ends the process.
 _over = threading.Event()
 
@@ -55,19 +57,27 @@ def ending_together(explain: Callable[[BaseException], tuple[int, str]]) -> Iter
         if client() is None:
             raise
         _leaving.acquire()
-        code, line = explain(error)
+        code, line = _of_lost_host(error) or explain(error)
         print(f"error: {_this_process()}: {line}", file=sys.stderr, flush=True)
         _leave(code, line)
 
 
 @contextlib.contextmanager
-def when_another_fails(say: Callable[[int, str], None]) -> Iterator[None]:
-    """Within, `say(exit code, line)` is called in a thread before a failure of another process ends this one."""
+def when_another_fails(say: Callable[[str], None]) -> Iterator[None]:
+    """Within, `say(line)` is called in a thread before a failure of another process (code 1) ends this one."""
     _last_words.append(say)
     try:
         yield
     finally:
         _last_words.remove(say)
+
+
+def _of_lost_host(error: BaseException) -> tuple[int, str] | None:
+    """What to say of a collective whose other side has gone; None of any other error."""
+    line = " ".join(str(error).split())
+    if not isinstance(error, jax.errors.JaxRuntimeError) or not any(sign in line for sign in _GONE):
+        return None
+    return 1, f"a lost host: another process has gone ({line}); start the same command again on all hosts to go on"
 
 
 def _leave(code: int, line: str) -> None:
@@ -90,8 +100,8 @@ def _hear() -> None:
         return
     _leaving.acquire()
     print(f"error: stopped with {line}", file=sys.stderr, flush=True)
-    for say in _last_words:
-        say(code, line)
+    for say in _last_words if code == 1 else ():
+        say(line)
     _see_off(code)
 
 

@@ -13,11 +13,12 @@ import numpy as np
 from genlab.configuration import ConfigError
 from genlab.objectives.metric import Estimate
 from genlab.scaling.counting.devices import model_flops_utilization
+from genlab.training import hosts
 from genlab.training.checkpoints import Checkpoints
 from genlab.training.clock import Clock
 from genlab.training.curve import LearningCurve
 from genlab.training.evaluation import evaluate
-from genlab.training.logs import MetricLog
+from genlab.training.logs import MetricLog, NoLog
 from genlab.training.optimizers import Optimizer
 from genlab.training.plans import Layout, Plan, choose_plan
 from genlab.training.program import Program, program_for
@@ -84,6 +85,9 @@ class Training:
 
     def plan(self, objective: Any) -> Plan:
         """Where an objective's run lives on the devices there are; errors as in `choose_plan`."""
+        if jax.process_count() > 1 and self.devices not in (None, jax.device_count()):
+            raise ConfigError(f"training.devices={self.devices}, but {jax.process_count()} processes have "
+                              f"{jax.device_count()} devices, and each must use all of its own; leave it out")
         return choose_plan(self.batch_size, self.micro_batches, self.devices, self.layout, objective)
 
 
@@ -177,7 +181,7 @@ def train(
       start: where there is no checkpoint, makes the first variables of fresh ones, say with those of another run.
       evaluations: further held-out metrics, of (program, variables), wherever the held-out loss is taken.
       listeners: called with a `Progress` a dispatch.
-      should_stop: asked a dispatch; when true the run writes a checkpoint and ends as "preempted".
+      should_stop: asked a dispatch; when true in any process the run writes a checkpoint and ends as "preempted".
     """
     run = _Run(objective, optimizer, training, seed, train_batches, held_out_batches, Path(folder), start,
                evaluations, listeners, should_stop)
@@ -197,7 +201,7 @@ class _Run:
         self.held_out_batches = held_out_batches
         self.evaluations = evaluations
         self.listeners = listeners
-        self.should_stop = should_stop
+        self.agreement = hosts.Agreement(should_stop)
         plan = training.plan(objective)
         self.program: Program = program_for(objective, optimizer, training.micro_batches, training.ema_decay, plan)
         self.clock = Clock(lambda: self.program.compile_seconds)
@@ -208,7 +212,7 @@ class _Run:
         self.held_out: dict[str, Estimate] = {}
         state = self.program.initial_state(seed, optimizer.hyperparameters(training.steps))
         self.state, self.step = self._restored(state, start)
-        self.log = MetricLog(folder, self.step, training.writers if jax.process_index() == 0 else ())
+        self.log = MetricLog(folder, self.step, training.writers) if hosts.is_first() else NoLog()
 
     def go(self) -> Outcome:
         """Dispatches ahead and reads metrics one dispatch late, until the last step."""
@@ -239,11 +243,12 @@ class _Run:
                 self._read(*pending)
             pending = (start, stop, metrics)
             self.step = stop
-            if self._is_due(start, stop):
+            save, stopping = self.agreement.after(stop, self._is_due(start, stop))
+            if save or stopping:
                 self._read(*pending)
                 pending = None
                 self._pause(start, stop)
-                if self.should_stop() and stop < self.training.steps:
+                if stopping and stop < self.training.steps:
                     return False
         return True
 
@@ -289,7 +294,7 @@ class _Run:
         t = self.training
         by_clock = not t.checkpoint_steps and time.perf_counter() - self.last_checkpoint > t.checkpoint_seconds
         by_steps = any(_crosses(start, stop, period) for period in (t.evaluate_steps, t.checkpoint_steps))
-        return by_clock or by_steps or stop == t.steps or self.should_stop()
+        return by_clock or by_steps or stop == t.steps
 
     def _pause(self, start: int, stop: int) -> None:
         """Evaluates and saves what is due at `stop`."""
@@ -374,7 +379,7 @@ class _Run:
     def _outcome(self, status: Status, error: str = "") -> Outcome:
         rate, mfu = self._speed()
         device = self.program.plan.mesh.devices.flat[0]
-        flops = self.program.count_flops(self.state, self.train_batches.stack(0, 1))
+        flops = self.program.count_flops(self.state, self.program.plan.put(self.train_batches.stack(0, 1)))
         parts = self.clock.seconds()
         return Outcome(
             status=status, steps=self.step, metrics=self.held_out if status == "finished" else {},
