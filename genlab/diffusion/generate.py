@@ -11,12 +11,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from genlab.configuration import ConfigError
 from genlab.diffusion.denoiser import Denoiser
 from genlab.diffusion.paths import Path
 from genlab.diffusion.samplers import AdaptiveOde, Sampler, Samples
+from genlab.meshes import device_mesh
 
 
 def generate(
@@ -89,7 +90,7 @@ class ChunkProgram:
     def __init__(self, sampler, path: Path, denoiser_of, shape: tuple[int, ...], intermediates: int = 0):
         devices = jax.local_devices()
         count = math.gcd(shape[0], len(devices))
-        mesh = jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:count])
+        mesh = device_mesh((count,), ("data",), devices[:count])
         self.whole, examples = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
 
         def cut(x):

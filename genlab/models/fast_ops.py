@@ -31,10 +31,15 @@ def disabled():
         _allowed.reset(token)
 
 
+def allowed() -> bool:
+    """Whether this is not traced within `disabled`."""
+    return _allowed.get()
+
+
 def eligible(*arrays) -> bool:
     """Whether these arrays take the fast path: all float32, on a CPU, and not `disabled`."""
     return (
-        _allowed.get()
+        allowed()
         and jax.default_backend() == "cpu"
         and all(a is None or a.dtype == jnp.float32 for a in arrays)
     )

@@ -1,7 +1,6 @@
 """cuDNN's flash attention: which calls of attention it may serve, said once for each kind of call."""
 
 import functools
-import math
 from typing import NamedTuple
 
 import jax
@@ -70,26 +69,15 @@ def eligible(q_BTHK, k_BSGK, v_BSGK, *, causal=False, masked=False, dropout=Fals
     Within fast_ops.disabled() none is: flash attention has no forward mode, and hides its FLOPs.
     """
     device = local_device()
-    if device.platform != "gpu" or not fast_ops._allowed.get():
+    if device.platform != "gpu" or not fast_ops.allowed():
         return False
     (_, T, H, K), (S, G) = q_BTHK.shape, k_BSGK.shape[1:3]
     types = sorted({str(x.dtype) for x in (q_BTHK, k_BSGK, v_BSGK)})
-    call = Call(" and ".join(types), T, S, H, G, K, causal, masked, dropout, _cut(T, S, H, G))
+    # What JAX's partitioning of the cuDNN call wants whole, the plan that is traced under may cut.
+    parts = {letter: placement.parts(letter, size) for letter, size in zip("TSHG", (T, S, H, G), strict=True)}
+    cut = parts["T"] > 1 or parts["S"] > 1 or parts["H"] != parts["G"]
+    call = Call(" and ".join(types), T, S, H, G, K, causal, masked, dropout, cut)
     return _choose(call, device)
-
-
-def _cut(T: int, S: int, H: int, G: int) -> bool:
-    """Whether the plan that is traced under cuts what JAX's partitioning of the cuDNN call wants whole."""
-    plan = placement._PLAN.get()
-    if plan is None:
-        return False
-    mesh, axes = plan
-
-    def parts(letter, size):
-        count = math.prod(mesh.shape[name] for name in axes.get(letter, ()))
-        return count if size % count == 0 else 1
-
-    return parts("T", T) > 1 or parts("S", S) > 1 or parts("H", H) != parts("G", G)
 
 
 @functools.lru_cache(maxsize=1024)

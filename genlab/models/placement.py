@@ -30,11 +30,20 @@ def place(x, letters: str):
     plan = _PLAN.get()
     if plan is None:
         return x
+    spec = PartitionSpec(*map(_names, letters, x.shape))
+    return jax.lax.with_sharding_constraint(x, NamedSharding(plan[0], spec))
+
+
+def parts(letter: str, size: int) -> int:
+    """Into how many parts the plan cuts an axis of this letter and size; 1 without a plan."""
+    names = _names(letter, size)
+    return math.prod(_PLAN.get()[0].shape[name] for name in names) if names else 1
+
+
+def _names(letter: str, size: int) -> tuple[str, ...] | None:
+    plan = _PLAN.get()
+    if plan is None:
+        return None
     mesh, axes = plan
-
-    def cut(letter, size):
-        names = tuple(name for name in axes.get(letter, ()) if mesh.shape[name] > 1)
-        return names if names and size % math.prod(mesh.shape[name] for name in names) == 0 else None
-
-    spec = PartitionSpec(*map(cut, letters, x.shape))
-    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
+    names = tuple(name for name in axes.get(letter, ()) if mesh.shape[name] > 1)
+    return names if names and size % math.prod(mesh.shape[name] for name in names) == 0 else None

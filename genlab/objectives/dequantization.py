@@ -13,7 +13,7 @@ from genlab.diffusion.dequantization import Variational
 from genlab.diffusion.likelihood import bits_per_dimension, negative_log_likelihood_bound
 from genlab.diffusion.paths import Path
 from genlab.models.dequantizer import Dequantizer
-from genlab.objectives.diffusion import ImageDiffusion, key_of
+from genlab.objectives.diffusion import ImageDiffusion
 from genlab.objectives.grey_levels import GreyLevels
 from genlab.objectives.image_model import ImageObjective
 from genlab.objectives.metric import Metric
@@ -70,7 +70,7 @@ class VariationalDequantization(ImageObjective):
 
     def loss(self, variables, batch, key, train: bool):
         """Returns (bits per dimension, {"loss"} per example, {})."""
-        level_key, bound_key = jax.random.split(key_of(batch, key, train))
+        level_key, bound_key = jax.random.split(jax.random.key(0) if key is None else key)
         label_B = batch["label"].astype(jnp.int32) if self.teacher.model.num_classes else None
         drawn = self.dequantization(variables).draw(self.pixels.levels(batch["image"]), level_key)
         nats_B = drawn.log_density + negative_log_likelihood_bound(

@@ -1,6 +1,7 @@
 """Denoising score matching on any Gaussian path: a network learns what is data and what is noise in x_t."""
 
 import dataclasses
+import functools
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from genlab.configuration import ConfigError
 from genlab.diffusion.denoiser import Denoised, Denoiser, Prediction
 from genlab.diffusion.dequantization import Uniform
-from genlab.diffusion.guidance import classifier_free
+from genlab.diffusion.guidance import classifier_free_batched
 from genlab.diffusion.paths import VP, Path, expand
 from genlab.diffusion.times import Times, UniformTime, stratified
 from genlab.objectives.grey_levels import GreyLevels
@@ -19,16 +20,6 @@ from genlab.randomness import per_example
 from genlab.scaling.counting.compute import count_flops
 
 Weighting = Literal["noise", "prediction", "data", "likelihood"]
-
-
-def key_of(batch, key=None, train: bool = False) -> jax.Array:
-    """Returns the key that a batch draws from: in training `key`, which every step has anew.
-
-    An evaluation has one key, from which every held-out batch takes its own, by the "index" of its first example: with
-    the same times and noise in all of them, the mean over many would err by more than the standard error says.
-    """
-    key = jax.random.key(0) if key is None else key
-    return key if train or "index" not in batch else jax.random.fold_in(key, batch["index"][0])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,10 +103,9 @@ class ScoreMatching:
     def loss(self, variables, batch, key, train: bool):
         """Returns (weighted squared error per dimension, {"loss"} per example, {}).
 
-        Held out, labels are never hidden. `batch` may hold "label" [B] and "example_weight" [B] (0 for padding), and
-        "index" [B]: see `key_of`.
+        Held out, labels are never hidden. `batch` may hold "label" [B] and "example_weight" [B] (0 for padding).
         """
-        keys = jax.random.split(key_of(batch, key, train), 5)
+        keys = jax.random.split(jax.random.key(0) if key is None else key, 5)
         x_0 = self.examples(batch, keys[0])
         t_B, density_B = self.times.sample(self.path, stratified(keys[1], len(x_0)))
         noise = per_example(jax.random.normal, keys[2], x_0.shape)
@@ -146,7 +136,8 @@ class ScoreMatching:
 
         if guidance == 1.0:
             return denoise
-        return classifier_free(denoise, lambda x, t: denoise(x, t, None), guidance)
+        return classifier_free_batched(lambda label: functools.partial(denoise, label_B=label), label_B,
+                                       self.model.num_classes, guidance)
 
     def check_guidance(self, guidance: float) -> None:
         """Raises ConfigError, in one line, where a run cannot be guided."""

@@ -16,7 +16,7 @@ from genlab.diffusion.likelihood import ProbabilityFlow
 from genlab.diffusion.samplers import AdaptiveOde, Sampler
 from genlab.evaluation import PixelFeatures, PointFeatures, References, SampleScores, Scoring, score_samples
 from genlab.objectives.dequantization import VariationalDequantization
-from genlab.objectives.diffusion import ImageDiffusion, PointDiffusion, ScoreMatching, key_of
+from genlab.objectives.diffusion import ImageDiffusion, PointDiffusion, ScoreMatching
 from genlab.objectives.metric import Estimate
 from genlab.objectives.probes import Collect
 
@@ -60,7 +60,7 @@ class BitsPerDimension:
         label = jnp.asarray(batch["label"], jnp.int32) if self.conditional and network.num_classes else None
         return {"bits": dequantized_bits(
             self.flow, objective.path, objective.denoiser(variables, label), objective.pixels.levels(batch["image"]),
-            key_of(batch), objective.dequantization(variables))}
+            batch_key(batch), objective.dequantization(variables))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,7 @@ class SampleQuality:
         label = jnp.asarray(batch["label"], jnp.int32) if objective.model.num_classes else None
         denoiser = objective.denoiser(variables, label, self.guidance)
         shape = (len(batch["index"]), *objective.example_shape())
-        return {"sample": objective.decode(self.sampler.sample(objective.path, denoiser, key_of(batch), shape).x)}
+        return {"sample": objective.decode(self.sampler.sample(objective.path, denoiser, batch_key(batch), shape).x)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,3 +149,8 @@ class PointQuality:
 def data_of(objective: ScoreMatching, variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """The data of a batch as samples are compared with it."""
     return {"data": batch["image"] if "image" in batch else batch["point"]}
+
+
+def batch_key(batch: dict[str, jax.Array]) -> jax.Array:
+    """A key of the examples in a batch of an evaluation: the same at every evaluation, another for every batch."""
+    return jax.random.fold_in(jax.random.key(0), batch["index"][0])

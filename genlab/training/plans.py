@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genlab.configuration import ConfigError
+from genlab.meshes import device_mesh
 from genlab.models import placement
 from genlab.training.rules import SEQUENTIAL, TABLES, Rule, partition, unmatched
 
@@ -158,11 +159,6 @@ def choose_plan(batch_size: int, micro_batches: int = 1, devices: int | None = N
     return Plan(mesh, _rules(layout, sizes, objective))
 
 
-def device_mesh(shape: tuple[int, ...], axes: tuple[str, ...], devices: list[Any]) -> Mesh:
-    """A mesh whose arrays XLA lays out (Auto axes; jax.make_mesh's own default asks the program to)."""
-    return jax.make_mesh(shape, axes, axis_types=(AxisType.Auto,) * len(axes), devices=devices)
-
-
 def _sizes(layout: Layout, count: int, objective: Any) -> dict[str, int]:
     if layout.plan == "auto":
         cut = count > 1 and objective is not None and _state_is_too_large(objective)
@@ -178,12 +174,15 @@ def _sizes(layout: Layout, count: int, objective: Any) -> dict[str, int]:
 
 
 def _state_is_too_large(objective: Any) -> bool:
-    statistics = jax.local_devices()[0].memory_stats()
-    if not statistics or "bytes_limit" not in statistics:
-        return False
+    memory = _memory_of_device()
     # Parameters, two moments and a gradient, float32 each.
     state = 4 * 4 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(_abstract_parameters(objective)))
-    return state > _SHARE_OF_STATE * statistics["bytes_limit"]
+    return memory is not None and state > _SHARE_OF_STATE * memory
+
+
+def _memory_of_device() -> int | None:
+    """Bytes; None where JAX does not tell, as on CPU."""
+    return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
 
 
 def _rules(layout: Layout, sizes: dict[str, int], objective: Any) -> tuple[Rule, ...]:

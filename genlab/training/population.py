@@ -97,10 +97,6 @@ class Population:
             raise mine.error
         return mine.result
 
-    def faster_together(self, program: Any) -> bool | None:
-        """What the trial of a program said; None before its end."""
-        return self._trials[program].decided if program in self._trials else None
-
     def _run(self, program: Any, steps: list[_Steps]) -> None:
         try:
             for its, result in zip(steps, self._results(program, steps), strict=True):
@@ -116,7 +112,7 @@ class Population:
 
     def _results(self, program: Any, steps: list[_Steps]) -> list[tuple[PyTree, dict]]:
         trial = self._trials.setdefault(program, _Trial(decided=True if self.always else None))
-        if trial.decided is False or len(steps) == 1 or not program.can_be_joined(steps[0].batches):
+        if trial.decided is False or len(steps) == 1 or not program.can_be_joined:
             return [program.steps_alone(its.state, its.batches) for its in steps]
         if trial.decided:
             return self._together(program, trial, steps)

@@ -92,7 +92,8 @@ class Program:
         """`train_steps` of one run."""
         return self.compile_steps(state, batches)(state, batches)
 
-    def can_be_joined(self, batches: PyTree) -> bool:
+    @property
+    def can_be_joined(self) -> bool:
         """Whether `steps_together` serves this plan: one that cuts neither parameters nor the step itself."""
         sizes = self.plan.mesh.shape
         return not self.plan.by_device and sizes["data"] == self.plan.mesh.size

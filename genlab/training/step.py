@@ -146,7 +146,10 @@ def make_evaluation_step(objective: Any) -> Callable[[PyTree, PyTree], Metrics]:
 
     def evaluate(variables: PyTree, batches: PyTree) -> Metrics:
         def one(batch):
-            _, metrics, _ = objective.loss(variables, batch, stream_key(0, "evaluate"), False)
+            # Every batch draws its own times, noise and masks, the same at every evaluation: with shared ones the mean
+            # over many batches would err by more than its standard error says.
+            key = stream_key(0, "evaluate", batch["index"][0] if "index" in batch else 0)
+            _, metrics, _ = objective.loss(variables, batch, key, False)
             return {name: (m.total, m.weight) for name, m in metrics.items()}
 
         return jax.lax.map(one, batches)

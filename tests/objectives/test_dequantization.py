@@ -23,9 +23,9 @@ DEQUANTIZER = Dequantizer(image_size=4, channels=1, width=8)
 OBJECTIVE = VariationalDequantization(model=DEQUANTIZER, teacher=TEACHER, pixels=LEVELS)
 
 
-def batch(count=64, first=0):
+def batch(count=64):
     levels = np.random.default_rng(0).integers(0, 2, (count, 4, 4, 1))  # The darker half of the levels.
-    return {"image": np.rint(levels * 85).astype(np.uint8), "index": np.arange(first, first + count)}
+    return {"image": np.rint(levels * 85).astype(np.uint8), "index": np.arange(count)}
 
 
 def test_training_lowers_the_bound_and_leaves_the_diffusion_model_alone():
@@ -47,14 +47,6 @@ def test_fresh_noise_is_nearly_uniform_and_so_are_its_bits():
     told = jax.jit(lambda v: bits.read(OBJECTIVE, v, batch())["bits"])(variables)
     uniform = jax.jit(lambda v: bits.read(TEACHER, v, batch())["bits"])(variables["teacher"])
     assert float(told.mean()) == pytest.approx(float(uniform.mean()), abs=0.15)
-
-
-def test_every_held_out_batch_draws_its_own_noise():
-    variables = jax.jit(OBJECTIVE.init)(jax.random.key(0))
-    loss = jax.jit(lambda batch: OBJECTIVE.loss(variables, batch, jax.random.key(0), False)[1]["loss"].total)
-    losses = [loss(batch(first=first)) for first in (0, 0, 64)]
-    np.testing.assert_array_equal(losses[0], losses[1])
-    assert not np.isin(losses[2], losses[0]).any()
 
 
 def test_another_run_than_the_teachers_is_a_one_line_error():

@@ -137,20 +137,6 @@ def test_every_example_and_step_draws_its_own_time_and_noise():
     assert len(np.unique(first)) == 64 and not np.isin(first, other).any()
 
 
-def test_every_held_out_batch_draws_its_own_time_and_noise():
-    """Else the standard error, which takes examples for independent, is too small by what batches have in common."""
-    objective = PointDiffusion(model=Says(says="noise level"))
-    variables = objective.init(KEY)
-
-    def losses(first, train):
-        same = {"point": np.ones((64, 2), np.float32), "index": np.arange(first, first + 64)}
-        return np.asarray(objective.loss(variables, same, jax.random.key(1), train)[1]["loss"].total)
-
-    np.testing.assert_array_equal(losses(0, False), losses(0, False))
-    assert not np.isin(losses(64, False), losses(0, False)).any()
-    np.testing.assert_array_equal(losses(64, True), losses(0, True))  # There the step has a key of its own.
-
-
 @pytest.mark.parametrize(("noise_level", "expected"), [("time", 500.0), ("log_noise", math.log(2.0) / 4)])
 def test_the_network_is_told_the_time_or_a_quarter_of_the_log_noise(noise_level, expected):
     path = EDM() if noise_level == "log_noise" else VP()

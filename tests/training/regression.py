@@ -8,6 +8,7 @@ import numpy as np
 
 from genlab.data.sources import InMemory
 from genlab.objectives.metric import Metric
+from genlab.randomness import per_example
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Regression:
         params = variables["params"]
         x_BD = batch["x"]
         if train and self.noise:
-            x_BD += self.noise * jax.random.normal(key, x_BD.shape)
+            x_BD += self.noise * per_example(jax.random.normal, key, x_BD.shape)
         error_B = jnp.square(x_BD @ params["kernel"] + params["bias"] - batch["y"])[:, 0]
         weight_B = batch.get("example_weight", jnp.ones(len(x_BD))) * batch.get("weight", jnp.ones(len(x_BD)))
         loss = Metric(error_B * weight_B, weight_B)

@@ -22,12 +22,14 @@ from genlab.objectives.diffusion import ImageDiffusion
 from genlab.objectives.grey_levels import GreyLevels
 from genlab.objectives.next_token import NextToken
 from genlab.randomness import examples, part_of_batch, per_example
+from genlab.training import plans
 from genlab.training.checkpoints import Checkpoints
 from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
 from genlab.training.plans import Layout, choose_plan
 from genlab.training.program import Program
 from genlab.training.rules import partition
+from tests.training.regression import Regression
 
 STEPS, BATCH = 20, 16
 STACK = {"width": 32, "depth": 1, "num_heads": 4}
@@ -102,6 +104,46 @@ def test_micro_batches_draw_what_the_whole_batch_draws(on_one_device):
     objective = OBJECTIVES["dit"]
     losses, _ = train(program_of(objective, 4, LAYOUTS["pmap"], 2), batches_of(objective))
     np.testing.assert_allclose(losses, on_one_device("dit"), rtol=1e-5)
+
+
+def test_devices_count_by_their_weights():
+    objective = Regression(inputs=4, noise=0.3)
+    random = np.random.default_rng(0)
+    batches = {"x": random.normal(size=(3, 16, 4)), "y": random.normal(size=(3, 16, 1)),
+               "weight": np.arange(48).reshape(3, 16)}
+    batches = {name: array.astype(np.float32) for name, array in batches.items()}
+    (one, _), (eight, _) = (train(program_of(objective, devices, LAYOUTS["pmap"]), batches) for devices in (1, 8))
+    np.testing.assert_allclose(eight, one, rtol=1e-5)
+
+
+def test_activations_are_cut_along_heads_and_positions():
+    objective = NextToken(model=dataclasses.replace(GPT_TINY, context_length=256, width=64, scan_layers=True))
+
+    def temporary_bytes(layout):
+        program = program_of(objective, 8, layout)
+        batch = jax.ShapeDtypeStruct((1, BATCH, 257), np.int32, sharding=program.plan.stacked_batches)
+        state = program.abstract_state(OPTIMIZER.hyperparameters(STEPS))
+        return program.compile_steps(state, {"tokens": batch}).memory_analysis().temp_size_in_bytes
+
+    uncut = 4 * temporary_bytes(Layout(plan="mesh", data=8))  # Of a batch in two parts and not in eight.
+    assert temporary_bytes(Layout(plan="mesh", data=2, sequence=4)) < 0.5 * uncut
+    assert temporary_bytes(Layout(plan="mesh", data=2, tensor=4)) < 0.5 * uncut
+
+
+def test_a_state_too_large_for_a_device_is_cut(monkeypatch):
+    objective = OBJECTIVES["gpt"]
+    shapes = jax.tree.leaves(jax.eval_shape(objective.init, jax.random.key(0)))
+    state = 16 * sum(math.prod(leaf.shape) for leaf in shapes)
+    found = {}
+    for memory in (None, 3 * state, 2 * state):
+        monkeypatch.setattr(plans, "_memory_of_device", lambda memory=memory: memory)
+        found[memory] = choose_plan(BATCH, 1, 8, Layout(), objective)
+    assert [plan.mesh.shape["fsdp"] for plan in found.values()] == [1, 1, 8]
+    assert [plan.describe() for plan in found.values()] == [
+        "on 8 x cpu: mesh data=8, parameters on each"] * 2 + [
+        "on 8 x cpu: mesh fsdp=8, parameters and optimizer state cut"]
+    assert choose_plan(BATCH, 1, 1).describe() == "on one cpu"
+    assert choose_plan(BATCH, 1, 4, LAYOUTS["pmap"]).describe() == "on 4 x cpu: pmap, parameters on each"
 
 
 def test_examples_draw_by_their_position_and_no_two_alike():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from genlab.randomness import STREAMS, stream_key
+from genlab.objectives.metric import Metric
+from genlab.randomness import STREAMS, per_example, stream_key
 from genlab.training.optimizers import SGD, AdamW
 from genlab.training.plans import choose_plan
 from genlab.training.step import initial_state, make_evaluation_step, make_train_step, scan_steps
@@ -143,3 +144,16 @@ def test_micro_batches_are_spread_over_the_devices():
            "y": jax.device_put(np.zeros((64, 1), np.float32), NamedSharding(plan.mesh, PartitionSpec("data")))}
     text = jax.jit(step).lower(jax.device_put(start(), plan.replicated), put).compile().as_text()
     assert "f32[2,3]" in text and "f32[16,3]" not in text
+
+
+def test_every_held_out_batch_draws_its_own_noise():
+    """Else the standard error, which takes examples for independent, is too small by what batches have in common."""
+    class Drawing:
+        def loss(self, variables, batch, key, train):
+            drawn = Metric(per_example(jax.random.normal, key, (len(batch["index"]),)), jnp.ones(len(batch["index"])))
+            return drawn.mean(), {"loss": drawn}, {}
+
+    stacked = {"index": jnp.array([[0, 1, 2], [3, 4, 5], [0, 1, 2]])}
+    first, second, again = np.asarray(make_evaluation_step(Drawing())({}, stacked)["loss"][0])
+    np.testing.assert_array_equal(first, again)
+    assert len(np.unique([*first, *second])) == 6
