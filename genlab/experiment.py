@@ -25,10 +25,12 @@ from genlab.trained import (
     saved_data_hash,
 )
 from genlab.training.checkpoints import Checkpoints
-from genlab.training.loop import Outcome, Progress, Training, train
+from genlab.training.loop import train
 from genlab.training.optimizers import AdamW, Optimizer
+from genlab.training.outcome import Outcome, Progress
 from genlab.training.plans import Layout
 from genlab.training.program import count_parameters
+from genlab.training.settings import Training
 
 PyTree = Any
 
@@ -43,7 +45,7 @@ class Experiment:
       objective: what is learnt, with the model in it (genlab/objectives).
       data: what from (genlab/data): `load() -> Splits`, `tokens_per_example`.
       optimizer: how (genlab/training/optimizers.py).
-      training: how long, in what portions, and what is written (genlab/training/loop.py).
+      training: how long, in what portions, and what is written (genlab/training/settings.py).
       start: the folder of a finished run whose variables this one begins with, or an experiment, which is then
         trained first, in the folder `start` of this run's; what is taken from it is the objective's business
         (`start_from`): a trunk to fine-tune, a teacher.

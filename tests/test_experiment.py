@@ -17,8 +17,8 @@ from genlab.experiment import Experiment, run
 from genlab.models.gpt import GPT
 from genlab.objectives.next_token import NextToken
 from genlab.trained import load_experiment, load_run
-from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
+from genlab.training.settings import Training
 
 RUNNER = """
 import json, sys

@@ -22,8 +22,8 @@ from genlab.objectives.next_token import NextToken
 from genlab.objectives.pixels import Pixels
 from genlab.objectives.probes import FewShotProbe, NearestNeighbours
 from genlab.trained import load_run
-from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
+from genlab.training.settings import Training
 
 
 class Unlabelled(Digits):

@@ -47,8 +47,8 @@ from genlab.experiment import Experiment
 from genlab.models.dit import DiT, dit
 from genlab.models.unet import unet
 from genlab.objectives.diffusion import ImageDiffusion
-from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
+from genlab.training.settings import Training
 
 DATA = dataclasses.replace(CIFAR10, augmentation=(RandomFlip(),))
 IMAGE = {"image_size": 32, "channels": 3}

@@ -26,8 +26,8 @@ from genlab.data import BytePairEncoding, Bytes, StandardLibrary, Text, TfdsText
 from genlab.experiment import Experiment
 from genlab.models.gpt import GPT_SIZES
 from genlab.objectives.next_token import NextToken
-from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
+from genlab.training.settings import Training
 
 CPU_SIZES = ("nano", "tiny", "mini", "small")
 

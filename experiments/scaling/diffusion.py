@@ -45,8 +45,8 @@ from genlab.objectives.diffusion import ImageDiffusion
 from genlab.objectives.generation import BitsPerDimension
 from genlab.scaling import ByFamily, ComputeOptimal
 from genlab.sweeps import Sweep
-from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
+from genlab.training.settings import Training
 
 DATA = dataclasses.replace(CIFAR10, image_size=16, augmentation=(RandomFlip(),))
 IMAGE = {"image_size": 16, "channels": 3}

@@ -21,8 +21,8 @@ from genlab.models.gpt import GPT
 from genlab.objectives.next_token import NextToken
 from genlab.scaling import ComputeOptimal
 from genlab.sweeps import Sweep
-from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
+from genlab.training.settings import Training
 
 DEPTH, SEQUENCE_LENGTH, VOCABULARY = 2, 64, 256
 

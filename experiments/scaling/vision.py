@@ -33,8 +33,8 @@ from genlab.models.vit import ViT
 from genlab.objectives.classification import Classification
 from genlab.scaling import ByFamily, ComputeOptimal
 from genlab.sweeps import Sweep
-from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
+from genlab.training.settings import Training
 
 DEPTH, PATCH_SIZE = 4, 4
 EXAMPLES = (25_000, 50_000, 100_000, 200_000)

@@ -27,8 +27,8 @@ from genlab.models.mae import MAE
 from genlab.models.vit import ViT, vit
 from genlab.objectives.masked_autoencoding import MaskedAutoencoding
 from genlab.objectives.probes import FewShotProbe
-from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
+from genlab.training.settings import Training
 
 
 def get_config(argument: str = "digits") -> Experiment:

@@ -26,8 +26,8 @@ from genlab.data import RandAugment
 from genlab.experiment import Experiment
 from genlab.models.mixer import Mixer, mixer
 from genlab.objectives.classification import Classification
-from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
+from genlab.training.settings import Training
 
 
 def get_config(argument: str = "digits") -> Experiment:

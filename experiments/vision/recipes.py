@@ -8,8 +8,8 @@ from genlab.experiment import Experiment
 from genlab.models.mixer import Mixer
 from genlab.models.vit import ViT
 from genlab.objectives.classification import Classification
-from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
+from genlab.training.settings import Training
 
 
 def digits(name: str, model: ViT | Mixer) -> Experiment:

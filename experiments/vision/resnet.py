@@ -34,8 +34,8 @@ from genlab.models.mlp import MLP
 from genlab.models.resnet import RESNET_SIZES, ResNet
 from genlab.models.vgg import VGG_SIZES
 from genlab.objectives.classification import Classification
-from genlab.training.loop import Training
 from genlab.training.optimizers import SGD
+from genlab.training.settings import Training
 
 MINI = ResNet(depths=(1, 1, 1), widths=(16, 32, 64), stem="small")
 HISTORY = {"mlp": MLP(), "alexnet": AlexNet(), "googlenet": GoogLeNet(),

@@ -26,8 +26,8 @@ from genlab.models.simclr import SimCLR
 from genlab.models.vit import ViT
 from genlab.objectives.probes import FewShotProbe
 from genlab.objectives.simclr import ContrastiveViews
-from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
+from genlab.training.settings import Training
 
 
 def get_config(argument: str = "cifar10") -> Experiment:

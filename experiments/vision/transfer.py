@@ -31,8 +31,8 @@ from experiments.vision.datasets import CIFAR10, DIGITS
 from genlab.configuration import ConfigError
 from genlab.experiment import Experiment
 from genlab.objectives.classification import Classification, Distillation
-from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
+from genlab.training.settings import Training
 
 
 def get_config(argument: str = "digits") -> Experiment:

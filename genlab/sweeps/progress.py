@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from genlab.sweeps.watching import duration
-from genlab.training.loop import Progress
+from genlab.training.outcome import Progress
 
 # Drawing takes 1 to 2 ms; four times a second that is less than 1 % of a core.
 _SECONDS_BETWEEN_DRAWINGS = 0.25

@@ -19,7 +19,7 @@ from genlab.sweeps.record import RunRecord, read_record, write_record
 from genlab.sweeps.schedule import Job
 from genlab.sweeps.sweep import PlannedRun, Sweep
 from genlab.trained import load_splits
-from genlab.training.loop import Progress
+from genlab.training.outcome import Progress
 from genlab.training.population import Population
 from genlab.training.program import count_parameters, enable_compilation_cache
 

@@ -3,14 +3,12 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 
-from genlab.configuration import ConfigError
 from genlab.objectives.metric import Estimate
 from genlab.scaling.counting.devices import model_flops_utilization
 from genlab.training.checkpoints import Checkpoints
@@ -19,129 +17,12 @@ from genlab.training.curve import LearningCurve
 from genlab.training.evaluation import evaluate
 from genlab.training.logs import MetricLog
 from genlab.training.optimizers import Optimizer
-from genlab.training.plans import Layout, Plan, choose_plan
+from genlab.training.outcome import Outcome, Progress, Status
 from genlab.training.program import Program, program_for
+from genlab.training.settings import Training
 from genlab.training.step import TrainState, with_variables
 
 PyTree = Any
-Status = Literal["finished", "diverged", "preempted"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How long, how much at a time, and what is written on the way.
-
-    Attributes:
-      steps: updates of the parameters.
-      batch_size: examples an update, over all devices and hosts.
-      micro_batches: parts of a batch that run one after another (gradient accumulation).
-      steps_per_dispatch: updates a call of the compiled program; 8 hides dispatch and allocation.
-      ema_decay: moving average of the parameters, which evaluations and samples then use.
-      evaluate_steps: updates between evaluations, each at the next end of a dispatch; 0 for one at the
-        end only.
-      evaluate_examples: held-out examples an evaluation, evenly spaced; 0 for all there are.
-      log_steps: updates between lines in the log.
-      checkpoint_steps: updates between checkpoints, each at the next end of a dispatch; 0 to go by the
-        clock.
-      checkpoint_seconds: seconds between checkpoints when `checkpoint_steps` is 0.
-      keep_last: newest checkpoints kept; two at least, so that there is one to fall back to.
-      keep_best: checkpoints with the lowest held-out loss kept beside them.
-      divergence_factor: the run ends as diverged when the loss is not finite, or above its first value
-        by (factor - 1) times that value (at least 1).
-      writers: logs beside the JSON lines: "tensorboard", "wandb".
-      devices: how many devices to use; none for all.
-      layout: how batches, parameters and optimizer state lie on them (genlab/training/plans.py).
-    """
-
-    steps: int = 1000
-    batch_size: int = 32
-    micro_batches: int = 1
-    steps_per_dispatch: int = 8
-    ema_decay: float | None = None
-    evaluate_steps: int = 0
-    evaluate_examples: int = 4096
-    log_steps: int = 100
-    checkpoint_steps: int = 0
-    checkpoint_seconds: float = 60.0
-    keep_last: int = 2
-    keep_best: int = 0
-    divergence_factor: float = 3.0
-    writers: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
-    devices: int | None = None
-    layout: Layout = Layout()
-
-    def __post_init__(self):
-        for name in ("steps", "batch_size", "micro_batches", "steps_per_dispatch", "log_steps", "keep_last"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"training.{name}={getattr(self, name)} must be at least 1")
-        for name in ("evaluate_steps", "evaluate_examples", "checkpoint_steps", "checkpoint_seconds", "keep_best"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"training.{name}={getattr(self, name)} must not be negative")
-        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
-            raise ConfigError(f"training.ema_decay={self.ema_decay} lies in [0, 1), or is none")
-        if not self.divergence_factor > 1:
-            raise ConfigError(f"training.divergence_factor={self.divergence_factor} must be above 1")
-
-    def plan(self, objective: Any) -> Plan:
-        """Where an objective's run lives on the devices there are; errors as in `choose_plan`."""
-        return choose_plan(self.batch_size, self.micro_batches, self.devices, self.layout, objective)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a listener hears about once a dispatch.
-
-    Attributes:
-      step: updates done, whose metrics are known.
-      steps: updates in all.
-      metrics: means over the newest dispatch.
-      examples_per_second: since the start of this process's part of the run, evaluations left out.
-      mfu: model FLOPs utilisation, or None where the device's peak is unknown.
-      seconds_left: at this speed.
-    """
-
-    step: int
-    steps: int
-    metrics: dict[str, float]
-    examples_per_second: float
-    mfu: float | None
-    seconds_left: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended; the run record is made of it.
-
-    Attributes:
-      status: "finished", "diverged" or "preempted".
-      steps: updates done; of a diverged run, up to the first bad one.
-      metrics: held-out metrics at the end (of the moving average, if there is one).
-      train_loss: mean over the last bin of the learning curve.
-      curve: (step, training loss) points.
-      flops_per_step: training FLOPs of a step, counted from its jaxpr.
-      seconds: of all attempts, from state to last checkpoint, compilation and evaluations included.
-      seconds_of: `seconds` by part: "compile", "step", "input" (waits for batches), "evaluation",
-        "checkpoint" and "other"; they sum up to it.
-      examples_per_second: training alone, in this process.
-      mfu: model FLOPs utilisation of that, or None where the device's peak is unknown.
-      device_kind: as JAX names it.
-      device_count: devices the run used.
-      error: one line, of a diverged run.
-    """
-
-    status: Status
-    steps: int
-    metrics: dict[str, Estimate] = field(default_factory=dict)
-    train_loss: float | None = None
-    curve: tuple[tuple[int, float], ...] = ()
-    flops_per_step: float = 0.0
-    seconds: float = 0.0
-    seconds_of: dict[str, float] = field(default_factory=dict)
-    examples_per_second: float = 0.0
-    mfu: float | None = None
-    device_kind: str = ""
-    device_count: int = 1
-    error: str = ""
 
 
 class _Diverged(Exception):

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from genlab.configuration import ConfigError
-from genlab.training.loop import Progress
+from genlab.training.outcome import Progress
 
 # The first dispatch compiles and the second may still find fresh memory.
 _DISPATCHES_BEFORE = 2

@@ -13,7 +13,7 @@ from genlab import experiment as experiments
 from genlab.data.batches import Batches
 from genlab.sweeps.progress import RunView
 from genlab.trained import load_splits
-from genlab.training.loop import Progress
+from genlab.training.outcome import Progress
 from launch.benchmarks.shapes import BATCH_SIZE, SEQUENCE_LENGTH, STEPS_PER_DISPATCH, Shape
 from launch.benchmarks.step import Trainer
 from launch.benchmarks.timing import Comparison, milliseconds

@@ -9,8 +9,8 @@ from genlab.data import Bytes, StandardLibrary, Text
 from genlab.experiment import Experiment
 from genlab.models.gpt import GPT
 from genlab.objectives.next_token import NextToken
-from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
+from genlab.training.settings import Training
 
 BATCH_SIZE, SEQUENCE_LENGTH, VOCABULARY = 32, 64, 256
 STEPS_PER_DISPATCH = 8

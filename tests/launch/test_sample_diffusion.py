@@ -23,10 +23,10 @@ from genlab.objectives.diffusion import ImageDiffusion, PointDiffusion
 from genlab.objectives.generation import SampleQuality
 from genlab.objectives.grey_levels import GreyLevels
 from genlab.trained import Trained, load_run
-from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
 from genlab.training.plans import choose_plan
 from genlab.training.program import program_for
+from genlab.training.settings import Training
 from launch.samples.diffusion import Request, draw, log_probability, make, operator_of
 from launch.samples.samplers import SAMPLERS, named_sampler
 from launch.samples.scores import scores

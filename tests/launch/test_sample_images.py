@@ -23,10 +23,10 @@ from genlab.objectives.classification import Classification
 from genlab.objectives.masked_autoencoding import MaskedAutoencoding
 from genlab.objectives.simclr import ContrastiveViews
 from genlab.trained import Trained, load_splits, run_evaluations
-from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
 from genlab.training.plans import choose_plan
 from genlab.training.program import program_for
+from genlab.training.settings import Training
 from launch.samples import images
 
 VIT = ViT(num_classes=10, image_size=8, channels=1, patch_size=4, width=16, depth=1, num_heads=2)

@@ -16,7 +16,8 @@ from genlab.sweeps.record import RunRecord, read_record
 from genlab.sweeps.run import check_data, completed, job, run_one, single_run
 from genlab.sweeps.sweep import Sweep
 from genlab.training.evaluation import Estimate
-from genlab.training.loop import Outcome, Training
+from genlab.training.outcome import Outcome
+from genlab.training.settings import Training
 
 
 def experiment(width=8, steps=16, data=None, **values):

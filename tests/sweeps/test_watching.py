@@ -12,7 +12,7 @@ from genlab.sweeps.progress import RunView, progress_text
 from genlab.sweeps.record import RunRecord
 from genlab.sweeps.signals import StopRequest
 from genlab.sweeps.watching import SweepView, duration, sweep_table
-from genlab.training.loop import Progress
+from genlab.training.outcome import Progress
 
 
 def console(terminal, **options):

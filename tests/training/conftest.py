@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from genlab.data.batches import Batches, sequential_batches
-from genlab.training.loop import Training, train
+from genlab.training.loop import train
 from genlab.training.optimizers import AdamW
+from genlab.training.settings import Training
 from tests.training.regression import Regression, regression_data
 
 

@@ -9,10 +9,10 @@ from genlab.configuration import ConfigError
 from genlab.training.checkpoints import Checkpoints
 from genlab.training.curve import LearningCurve
 from genlab.training.logs import read_metrics
-from genlab.training.loop import Training
 from genlab.training.optimizers import SGD, AdamW
 from genlab.training.plans import choose_plan
 from genlab.training.program import program_for
+from genlab.training.settings import Training
 from tests.training.regression import Regression
 
 

@@ -24,11 +24,11 @@ from genlab.objectives.next_token import NextToken
 from genlab.randomness import examples, part_of_batch, per_example
 from genlab.training import plans
 from genlab.training.checkpoints import Checkpoints
-from genlab.training.loop import Training
 from genlab.training.optimizers import AdamW
 from genlab.training.plans import Layout, choose_plan
 from genlab.training.program import Program
 from genlab.training.rules import partition
+from genlab.training.settings import Training
 from tests.training.regression import Regression
 
 STEPS, BATCH = 20, 16
@@ -150,12 +150,15 @@ def test_examples_draw_by_their_position_and_no_two_alike():
     key = jax.random.key(0)
     whole = per_example(jax.random.normal, key, (8, 3))
     assert len(np.unique(whole)) == 24
+    found = []
     for first in (0, 4):  # Two devices.
         with part_of_batch(first + np.arange(4), 8):
             np.testing.assert_array_equal(per_example(jax.random.normal, key, (4, 3)), whole[first : first + 4])
             views = per_example(jax.random.normal, key, (8, 3))  # Two of each example.
             assert examples(8).count == 16
         np.testing.assert_array_equal(views[:4], whole[first : first + 4])
+        found.append(views)
+    assert len(np.unique(found)) == 48
     assert examples(8).count == 8
 
 
@@ -171,6 +174,7 @@ def test_parameters_and_moments_are_cut_as_the_table_says():
 def test_without_a_rule_fsdp_takes_the_largest_dimension_that_it_divides():
     axes = {"data": 1, "fsdp": 4, "tensor": 1, "sequence": 1}
     assert tuple(partition((), axes, "x", (3, 3, 64, 130))) == (None, None, "fsdp")
+    assert tuple(partition((), axes, "x", (8, 256))) == (None, "fsdp")
     assert tuple(partition((), axes, "x", (7, 1001))) == tuple(partition((), axes, "x", (8, 8))) == ()
 
 

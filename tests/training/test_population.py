@@ -14,9 +14,10 @@ from genlab.sweeps.executors import InProcess
 from genlab.sweeps.run import job, population_task, run_task
 from genlab.sweeps.runner import run_sweep
 from genlab.sweeps.sweep import Sweep
-from genlab.training.loop import Training
+from genlab.training.checkpoints import Checkpoints
 from genlab.training.optimizers import AdamW
 from genlab.training.program import Program
+from genlab.training.settings import Training
 
 MODEL = ViT(image_size=8, channels=1, num_classes=10, patch_size=4, width=16, depth=1, num_heads=2, dropout=0.1)
 
@@ -129,3 +130,27 @@ def test_an_error_is_every_members(monkeypatch, tmp_path):
     assert all("out of memory" in record.error for record in records.values())
 
 
+def test_no_two_runs_write_checkpoints_at_once(monkeypatch, tmp_path):
+    """Orbax numbers the writes of a process in one place: two at a time fail now and then."""
+    program = Program(RUNS[0].objective, RUNS[0].optimizer, 1, None, RUNS[0].training.plan(RUNS[0].objective))
+    state = program.initial_state(0, RUNS[0].optimizer.hyperparameters(48))
+    first, second = Checkpoints(tmp_path / "first"), Checkpoints(tmp_path / "second")
+    waited = []
+    wait = type(first._manager).wait_until_finished
+    monkeypatch.setattr(type(first._manager), "wait_until_finished",
+                        lambda self: (waited.append(self.directory.name), wait(self)))
+    try:
+        first.save(state, {})
+        waited.clear()
+        first.save(state._replace(step=state.step + 1), {})
+        assert "second" not in waited
+        waited.clear()
+        second.save(state, {})
+        assert waited[:1] == ["first"]
+        first.close()
+        waited.clear()
+        second.save(state._replace(step=state.step + 1), {})
+        assert "first" not in waited
+    finally:
+        first.close()
+        second.close()
