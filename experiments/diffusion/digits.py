@@ -21,14 +21,14 @@ Measured on one of two shared cores (both were busy), float32, Python 3.11.7, se
                                                                           biased upwards more, for they are 360
     the same of 1,000 samples, the ResNet's features                      .414 and .248; held-out images .097
 
-With the same settings and other draws of noise it came to 1.854 +- .013 bits per dimension: runs differ by more than their
-standard errors, which are of the held-out images alone. Guidance 2 costs variety: recall .63 there, .89 at 1 (the
+With the same settings and other draws of noise it came to 1.854 +- .013 bits per dimension: runs differ by more than
+their standard errors, which are of the held-out images alone. Guidance 2 costs variety: recall .63 there, .89 at 1 (the
 ResNet's features). A bound of another kind: the histograms of single pixels give 2.436 bits per dimension.
 
-Of those other draws, U-Net and dequantised: the U-Net (750,145 parameters, 400 s) 1.818 +- .014 bits per dimension, Fréchet
-distance of 1,000 samples .050 (DPM-Solver++ in 20 steps) and .053 (Euler-Maruyama in 500) in pixels, .086 +- .022 and
-.066 +- .021 in the ResNet's features, neighbour ratio 1.10 +- .02. Variational dequantisation, 46 s more: 1.851 bits per
-dimension where uniform noise gives 1.854 on the same DiT: with 17 levels there is little to gain.
+Of those other draws, U-Net and dequantised: the U-Net (750,145 parameters, 400 s) 1.818 +- .014 bits per dimension,
+Fréchet distance of 1,000 samples .050 (DPM-Solver++ in 20 steps) and .053 (Euler-Maruyama in 500) in pixels, .086 +-
+.022 and .066 +- .021 in the ResNet's features, neighbour ratio 1.10 +- .02. Variational dequantisation, 46 s more:
+1.851 bits per dimension where uniform noise gives 1.854 on the same DiT: with 17 levels there is little to gain.
 """
 
 import dataclasses

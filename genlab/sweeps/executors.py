@@ -50,9 +50,15 @@ RunTask = Callable[[Task, Callable[[dict[str, Any]], None], Callable[[], bool]],
 
 
 class Executor(Protocol):
-    """Does one task per slot at a time."""
+    """Does one task per slot at a time.
+
+    Attributes:
+      slots: tasks at a time.
+      alike: whether only runs of one shape make sense at a time (`schedule.Job`).
+    """
 
     slots: int
+    alike: bool
 
     def busy(self) -> dict[int, Task]:
         """The tasks that are being done, by slot."""
@@ -86,6 +92,7 @@ class InProcess:
 
     def __init__(self, run_task: RunTask, slots: int = 1):
         self.slots = slots
+        self.alike = slots > 1
         self._run_task = run_task
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="run")
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from genlab.configuration import to_json
 from genlab.sweeps.executors import Event, Task
@@ -46,6 +46,8 @@ class LocalProcesses:
       run_task: "module:function" that does a task (`executors.RunTask`).
       import_from: folders of further modules that configs' classes come from.
     """
+
+    alike: ClassVar[bool] = False  # Workers share nothing, so that any runs go side by side.
 
     slots: int
     logs: Path | None = None

@@ -134,7 +134,9 @@ def job(run: PlannedRun) -> Job:
     tokens = training.steps * training.batch_size * (experiment.data.tokens_per_example or 1)
     data = "tokens" if experiment.data.tokens_per_example else "examples"
     return Job(run.name, cost=tokens * params**_COST_EXPONENT, params=params, tokens=tokens, data=data,
-               shape=(objective, training.batch_size, training.micro_batches, training.steps_per_dispatch))
+               shape=(objective, experiment.optimizer.without_hyperparameters(), training.batch_size,
+                      training.micro_batches, training.steps_per_dispatch, training.ema_decay, training.devices,
+                      training.layout))
 
 
 def check_data(sweep: Sweep) -> None:

@@ -134,15 +134,25 @@ class _Runner:
                 self.when_idle()
                 self.when_idle = lambda: None
                 return
-            self._submit(slot)
+            pending = self._pending_beside(self.executor.busy())
+            if not pending:
+                return
+            self._submit(slot, pending)
 
-    def _submit(self, slot: int) -> None:
+    def _pending_beside(self, busy: dict[int, Task]) -> list[str]:
+        """Runs that may begin while others go on: all, or with an executor of runs alike those of their shape."""
+        if not self.executor.alike or not busy:
+            return self.pending
+        shapes = [self.jobs[task.run.name].shape for task in busy.values()]
+        return [name for name in self.pending if self.jobs[name].shape in shapes]
+
+    def _submit(self, slot: int, pending: list[str]) -> None:
         busy = self.executor.busy()
         left = sum(self.jobs[task.run.name].cost * (1 - self.done_share.get(task.run.name, 0.0))
                    for task in busy.values())
         here = self.compiled.setdefault(slot, set())
         elsewhere = {shape for other, shapes in self.compiled.items() if other != slot for shape in shapes}
-        name = next_job([self.jobs[name] for name in self.pending], here, elsewhere, left,
+        name = next_job([self.jobs[name] for name in pending], here, elsewhere, left,
                         self.executor.slots).name
         self.pending.remove(name)
         here.add(self.jobs[name].shape)

@@ -105,6 +105,17 @@ def test_more_runs_than_places_and_one_stopped_go_on(alone, joined, tmp_path):
         np.testing.assert_allclose(records[name].loss, alone[name].loss, rtol=1e-4)
 
 
+def test_runs_of_one_shape_go_together_whatever_the_order(monkeypatch, joined, tmp_path):
+    wide = Classification(model=dataclasses.replace(MODEL, width=32))
+    other = [dataclasses.replace(e, name=f"wide-{e.name}", objective=wide) for e in RUNS[:2]]
+    runs = (RUNS[0], other[0], RUNS[1], other[1])
+    alone, steps_alone = [], Program.steps_alone
+    monkeypatch.setattr(Program, "steps_alone", lambda *of: alone.append(of) or steps_alone(*of))
+    records = records_of(runs, tmp_path, InProcess(population_task(always=True), 2))
+    assert all(record.status == "finished" for record in records.values())
+    assert joined == [2] * 12 and not alone
+
+
 @pytest.mark.parametrize(("slow", "dispatches"), [("alone", 4), ("together", 2)])
 def test_the_faster_way_is_kept(slow, dispatches, monkeypatch, joined, alone, tmp_path):
     name = "steps_alone" if slow == "alone" else "steps_together"
