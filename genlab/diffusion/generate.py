@@ -1,7 +1,9 @@
 """Many samples, a chunk at a time: one compiled program, called from the host until there are enough, and kept.
 
 A chunk is cut over all devices of this process that divide it. That serves CPUs too: XLA runs much of a network on one
-thread a device, so two cores as two devices are faster than as one (launch.benchmark sample says by how much).
+thread a device, so two cores as two devices are faster than as one (launch.benchmark sample says by how much). Each
+device runs the network on its own examples by shard_map: left to XLA's partitioner, loops over images
+(genlab/models/fast_convolutions.py) gathered the batch, and every device ran half of a U-Net's convolutions on all of it.
 """
 
 import functools
@@ -10,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -38,8 +41,9 @@ def generate(
 
     Args:
       sampler, path: see `Sampler.sample`.
-      denoiser_of: (variables, labels [chunk] or None) -> Denoiser, traced once, and not again in later calls with this
-        very function, equal sampler and path, and as large chunks.
+      denoiser_of: (variables, labels or None) -> Denoiser, of the examples of one device: no example may depend on
+        another. Traced while the program is made, and not again in later calls with this very function, equal sampler
+        and path, and as large chunks.
       variables: of the model, any pytree: an argument of the compiled program, which would otherwise hold a copy.
       key: of all noise; chunk i draws from fold_in(key, i).
       count: how many samples.
@@ -85,25 +89,27 @@ class ChunkProgram:
 
     Attributes:
       whole: where arguments are put: on each of the devices.
+      draw: the jitted function of these.
     """
 
     def __init__(self, sampler, path: Path, denoiser_of, shape: tuple[int, ...], intermediates: int = 0):
         devices = jax.local_devices()
         count = math.gcd(shape[0], len(devices))
-        mesh = device_mesh((count,), ("data",), devices[:count])
-        self.whole, examples = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
-
-        def cut(x):
-            return jax.lax.with_sharding_constraint(x, examples)
+        mesh, whole, examples = device_mesh((count,), ("data",), devices[:count]), PartitionSpec(), PartitionSpec("data")
+        self.whole = NamedSharding(mesh, whole)
 
         @jax.jit
         def draw(variables, key, label_B) -> Samples:
-            denoiser = denoiser_of(variables, label_B)
-            return sampler.sample(path, lambda x, t: jax.tree.map(cut, denoiser(cut(x), t)), key, shape,
-                                  intermediates=intermediates)
+            def denoise(x, t):
+                of_time = examples if jnp.ndim(t) else whole
+                own = jax.shard_map(lambda variables, label_B, x, t: denoiser_of(variables, label_B)(x, t), mesh=mesh,
+                                    in_specs=(whole, examples, examples, of_time), out_specs=examples, check_vma=False)
+                return own(variables, label_B, x, t)
 
-        self._draw = draw
+            return sampler.sample(path, denoise, key, shape, intermediates=intermediates)
+
+        self.draw = draw
 
     def __call__(self, variables, key, label_B=None) -> Samples:
         """Returns a chunk of samples, by a key and, of a conditional model, labels [chunk]; does not wait for them."""
-        return self._draw(*jax.device_put((variables, key, label_B), self.whole))
+        return self.draw(*jax.device_put((variables, key, label_B), self.whole))
