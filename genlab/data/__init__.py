@@ -4,6 +4,7 @@ from genlab.data.batches import Batches, sequential_batches
 from genlab.data.byte_pairs import BytePairEncoding
 from genlab.data.color_transforms import ColorJitter, GaussianBlur, Grayscale
 from genlab.data.corpora import Corpus, StandardLibrary, TextFiles
+from genlab.data.functions import Functions, GaussianClasses, LinearFunctions
 from genlab.data.image_sources import Digits, ImageSource, TfdsImages
 from genlab.data.images import Images
 from genlab.data.points import Checkerboard, EightGaussians, Points, TwoMoons
@@ -25,12 +26,15 @@ __all__ = [
     "Corpus",
     "Digits",
     "EightGaussians",
+    "Functions",
     "GaussianBlur",
+    "GaussianClasses",
     "Grayscale",
     "ImageSource",
     "Images",
     "InMemory",
     "InceptionCrop",
+    "LinearFunctions",
     "Points",
     "RandAugment",
     "RandomCrop",

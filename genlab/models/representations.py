@@ -30,6 +30,29 @@ def representations(model, variables: dict, inputs, **settings) -> tuple[jax.Arr
     return output, named
 
 
+def attention_by_layer(model, variables: dict, inputs, **settings) -> tuple[jax.Array, list[jax.Array]]:
+    """Returns (output, self-attention weights [B, H, T, T] of each block, the first first), of any Transformer.
+
+    Of several stacks, such as a masked autoencoder's, those of the first. Arguments as of `representations`.
+    Raises ValueError for a model without attention.
+    """
+    output, named = representations(model, variables, inputs, **settings)
+    return output, block_attention(named)
+
+
+def block_attention(named: dict[str, jax.Array]) -> list[jax.Array]:
+    """Returns the attention weights of the blocks among `representations`, first block first."""
+    found = {}
+    for name, array in named.items():
+        match = re.fullmatch(r"(.*/)?block_(\d+)/attention/weights_BHTS", name)
+        if match:
+            found.setdefault(match[1] or "", {})[int(match[2])] = array
+    if not found:
+        raise ValueError("the model has no block with attention")
+    stack = next(iter(found.values()))
+    return [stack[layer] for layer in sorted(stack)]
+
+
 def attention_rollout(weights: Sequence[jax.Array]) -> jax.Array:
     """Returns how much each final token draws on each first one, [B, T, T], rows summing to 1.
 
@@ -50,8 +73,7 @@ def attention_map(model: ViT, variables: dict, images_BIJC) -> jax.Array:
     The attention rollout of what the ViT pools: the class token, or the patches by their weights.
     """
     _, named = representations(model, variables, images_BIJC)
-    layers = [named[f"block_{i}/attention/weights_BHTS"] for i in range(model.depth)]
-    rollout_BTT = attention_rollout(layers)
+    rollout_BTT = attention_rollout(block_attention(named))
     first = model.prefix_tokens
     if model.pooling == "class_token":
         read_BT = rollout_BTT[:, 0]
