@@ -85,6 +85,9 @@ class RunRecord:
     curve: Curve = _column("learning curve, 'step:loss step:loss ...': training loss on fresh data, the "
                            "mean over log-spaced bins of steps; at a point flops * step / steps were spent",
                            "updates:loss", default=())
+    evaluations: tuple[dict[str, Any], ...] = _column(
+        "every evaluation on held-out data, a JSON list of objects with step, flops (spent until then), tokens or "
+        "examples, loss and metrics (as that column, at six digits)", default=())
 
     @property
     def ended(self) -> bool:
@@ -109,6 +112,7 @@ class RunRecord:
         """The record as JSON values; what is not finite becomes null."""
         values = {name: getattr(self, name) for name in COLUMNS}
         values["curve"] = _text(self.curve)
+        values["evaluations"] = _finite(self.evaluations)
         values["metrics"] = {name: _finite(value) for name, value in self.metrics.items()}
         return {name: _finite(value) for name, value in values.items()}
 
@@ -117,6 +121,7 @@ class RunRecord:
         """The inverse of `to_json`."""
         known = {name: values[name] for name in COLUMNS if name in values}
         known["curve"] = _parse_curve(known.get("curve") or "")
+        known["evaluations"] = tuple(known.get("evaluations") or ())
         return cls(**known)
 
 
@@ -180,6 +185,10 @@ def _installed_version() -> str:
 
 
 def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -188,6 +197,8 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, dict):
         return json.dumps({k: _finite(v) for k, v in value.items()}, sort_keys=True) if value else ""
+    if isinstance(value, tuple) and value and isinstance(value[0], dict):
+        return json.dumps(_finite(value), sort_keys=True, separators=(",", ":"))
     if isinstance(value, tuple):
         return " ".join(f"{step}:{loss:.7g}" for step, loss in value)
     # repr keeps every digit of a float; a str must stay on its line.
@@ -200,6 +211,8 @@ def _parse(name: str, kind: Any, text: str) -> Any:
             return {key: math.nan if value is None else value for key, value in json.loads(text).items()}
         if name == "curve":
             return _parse_curve(text)
+        if name == "evaluations":
+            return tuple(json.loads(text))
         if kind == int | None:
             return int(text)
         return float(text) if kind == float | None else text

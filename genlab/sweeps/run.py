@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from genlab import experiment as experiments
 from genlab.configuration import ConfigError, config_hash
 from genlab.data.batches import Batches
 from genlab.files import DiskFullError, full_disk_in_one_line, writer_lock
+from genlab.objectives.metric import Estimate
 from genlab.sweeps.executors import RunTask, Task, error_line
 from genlab.sweeps.record import RunRecord, read_record, write_record
 from genlab.sweeps.schedule import Job
@@ -108,22 +110,34 @@ def completed(record: RunRecord, result: experiments.Result, experiment: Any) ->
     outcome = result.outcome
     further = dict(outcome.metrics)
     loss = further.pop("loss", None)
-    metrics = {name: estimate.mean for name, estimate in further.items()}
-    metrics |= {f"{name}_se": estimate.standard_error for name, estimate in further.items()}
     tokens_per_example = experiment.data.tokens_per_example or 1
+    seen = "tokens" if experiment.data.tokens_per_example else "examples"
+    per_step = tokens_per_example * experiment.training.batch_size
     return dataclasses.replace(
         record, params=result.params, params_non_embedding=result.params_non_embedding,
         steps=outcome.steps, examples=result.examples, tokens=result.tokens,
         unique_tokens=result.unique_tokens, epochs=result.epochs, flops=result.flops,
         flops_convention=experiments.FLOPS_CONVENTION,
         loss=loss and loss.mean, loss_se=loss and loss.standard_error, train_loss=outcome.train_loss,
-        metrics=metrics, status=outcome.status, error=outcome.error, device_kind=outcome.device_kind,
+        metrics=_numbers(further), evaluations=tuple(
+            {"step": step, "flops": outcome.flops_per_step * step, seen: per_step * step, "loss": found["loss"].mean,
+             "metrics": _numbers({name: estimate for name, estimate in found.items() if name != "loss"}, digits=6)}
+            for step, found in outcome.evaluations),
+        status=outcome.status, error=outcome.error, device_kind=outcome.device_kind,
         device_count=outcome.device_count, process_count=jax.process_count(), seconds=outcome.seconds,
         **{f"{part}_seconds": seconds for part, seconds in outcome.seconds_of.items() if part != "other"},
         mfu=outcome.mfu,
         tokens_per_second=outcome.examples_per_second * tokens_per_example,
         data_hash=result.data.get("data_hash", ""), finished_at=_now(), curve=outcome.curve,
     )
+
+
+def _numbers(estimates: dict[str, Estimate], digits: int = 17) -> dict[str, float]:
+    """Means by name, and their standard errors by name_se; a number that is no estimate has none."""
+    values = {name: estimate.mean for name, estimate in estimates.items()}
+    values |= {f"{name}_se": estimate.standard_error for name, estimate in estimates.items()
+               if not math.isnan(estimate.standard_error)}
+    return {name: float(f"{value:.{digits}g}") for name, value in values.items()}
 
 
 def job(run: PlannedRun) -> Job:

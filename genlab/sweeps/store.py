@@ -114,6 +114,7 @@ class SweepStore:
 
     def read_table(self) -> list[RunRecord]:
         """The rows of `runs.csv`."""
+        csv.field_size_limit(1 << 30)  # By default 128 KB, which a run's evaluations may exceed.
         with open(self.table, newline="", encoding="utf-8") as file:
             return [RunRecord.from_row(row) for row in csv.DictReader(file)]
 

@@ -87,6 +87,7 @@ class _Run:
         self.first_loss: float | None = None
         self.last_checkpoint = time.perf_counter()
         self.held_out: dict[str, Estimate] = {}
+        self.evaluated: list[tuple[int, dict[str, Estimate]]] = []
         state = self.program.initial_state(seed, optimizer.hyperparameters(training.steps))
         self.state, self.step = self._restored(state, start)
         self.log = MetricLog(folder, self.step, training.writers if jax.process_index() == 0 else ())
@@ -142,6 +143,8 @@ class _Run:
         self.first_loss = progress["first_loss"]
         self.clock.restore(progress.get("seconds_of", {"other": progress["seconds"]}))
         self.held_out = {name: Estimate(*pair) for name, pair in progress["held_out"].items()}
+        self.evaluated = [(step, {name: Estimate(*pair) for name, pair in metrics.items()})
+                          for step, metrics in progress.get("evaluations", [])]
         return state, int(state.step)
 
     def _dispatch_end(self, step: int) -> int:
@@ -169,7 +172,7 @@ class _Run:
     def _is_due(self, start: int, stop: int) -> bool:
         t = self.training
         by_clock = not t.checkpoint_steps and time.perf_counter() - self.last_checkpoint > t.checkpoint_seconds
-        by_steps = any(_crosses(start, stop, period) for period in (t.evaluate_steps, t.checkpoint_steps))
+        by_steps = t.evaluates_within(start, stop) or _crosses(start, stop, t.checkpoint_steps)
         return by_clock or by_steps or stop == t.steps or self.should_stop()
 
     def _pause(self, start: int, stop: int) -> None:
@@ -177,7 +180,7 @@ class _Run:
         t = self.training
         jax.block_until_ready(self.state.step)
         loss = None
-        if stop == t.steps or _crosses(start, stop, t.evaluate_steps):
+        if t.evaluates_within(start, stop):
             self.held_out = self._evaluate()
             loss = self.held_out["loss"].mean
             if not math.isfinite(loss):
@@ -219,8 +222,10 @@ class _Run:
         with self.clock.part("evaluation"):
             found = evaluate(self.program, self.state.evaluated, self.held_out_batches(size))
             found |= self.evaluations(self.program, self.state.evaluated)
+        self.evaluated.append((self.step, found))
         values = {f"held_out/{name}": estimate.mean for name, estimate in found.items()}
-        errors = {f"held_out/{name}_se": estimate.standard_error for name, estimate in found.items()}
+        errors = {f"held_out/{name}_se": estimate.standard_error for name, estimate in found.items()
+                  if not math.isnan(estimate.standard_error)}
         self.log.write(self.step, values | errors)
         return found
 
@@ -231,6 +236,8 @@ class _Run:
             "seconds": self.clock.total(),
             "seconds_of": self.clock.seconds(),
             "held_out": {name: list(pair) for name, pair in self.held_out.items()} if self._ended() else {},
+            "evaluations": [(step, {name: list(pair) for name, pair in metrics.items()})
+                            for step, metrics in self.evaluated],
         }
         with self.clock.part("checkpoint"):
             self.checkpoints.save(self.state, progress, loss)
@@ -259,7 +266,7 @@ class _Run:
         parts = self.clock.seconds()
         return Outcome(
             status=status, steps=self.step, metrics=self.held_out if status == "finished" else {},
-            train_loss=self.curve.last(), curve=tuple(self.curve.points()),
+            evaluations=tuple(self.evaluated), train_loss=self.curve.last(), curve=tuple(self.curve.points()),
             flops_per_step=flops,
             seconds=sum(parts.values()), seconds_of=parts,
             examples_per_second=rate, mfu=mfu, device_kind=device.device_kind,

@@ -37,6 +37,7 @@ class Outcome:
       status: "finished", "diverged" or "preempted".
       steps: updates done; of a diverged run, up to the first bad one.
       metrics: held-out metrics at the end (of the moving average, if there is one).
+      evaluations: (step, held-out metrics then) wherever they were taken, the end included.
       train_loss: mean over the last bin of the learning curve.
       curve: (step, training loss) points.
       flops_per_step: training FLOPs of a step, counted from its jaxpr.
@@ -53,6 +54,7 @@ class Outcome:
     status: Status
     steps: int
     metrics: dict[str, Estimate] = field(default_factory=dict)
+    evaluations: tuple[tuple[int, dict[str, Estimate]], ...] = ()
     train_loss: float | None = None
     curve: tuple[tuple[int, float], ...] = ()
     flops_per_step: float = 0.0

@@ -1,5 +1,6 @@
 """How long a run trains, in what portions and on which devices, and what it leaves on the way."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ class Training:
       ema_decay: moving average of the parameters, which evaluations and samples then use.
       evaluate_steps: updates between evaluations, each at the next end of a dispatch; 0 for one at the
         end only.
+      evaluate_growth: how many times later the next evaluation is, the first being after `evaluate_steps`; 1 for one
+        every `evaluate_steps`.
       evaluate_examples: held-out examples an evaluation, evenly spaced; 0 for all there are.
       log_steps: updates between lines in the log.
       checkpoint_steps: updates between checkpoints, each at the next end of a dispatch; 0 to go by the
@@ -39,6 +42,7 @@ class Training:
     steps_per_dispatch: int = 8
     ema_decay: float | None = None
     evaluate_steps: int = 0
+    evaluate_growth: float = 1.0
     evaluate_examples: int = 4096
     log_steps: int = 100
     checkpoint_steps: int = 0
@@ -57,10 +61,23 @@ class Training:
         for name in ("evaluate_steps", "evaluate_examples", "checkpoint_steps", "checkpoint_seconds", "keep_best"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"training.{name}={getattr(self, name)} must not be negative")
+        if not self.evaluate_growth >= 1:
+            raise ConfigError(f"training.evaluate_growth={self.evaluate_growth} must be at least 1")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise ConfigError(f"training.ema_decay={self.ema_decay} lies in [0, 1), or is none")
         if not self.divergence_factor > 1:
             raise ConfigError(f"training.divergence_factor={self.divergence_factor} must be above 1")
+
+    def evaluates_within(self, start: int, stop: int) -> bool:
+        """Whether an evaluation is due after step `start`, up to `stop`; the one at the end is always due."""
+        period, growth = self.evaluate_steps, self.evaluate_growth
+        if stop == self.steps:
+            return True
+        if not period or growth == 1:
+            return bool(period) and stop // period > start // period
+        # The number of the last one up to `stop`; sums of logarithms may miss a whole number.
+        latest = math.floor(math.log(stop / period) / math.log(growth) + 1e-9)
+        return latest >= 0 and start < period * growth**latest * (1 - 1e-9)
 
     def plan(self, objective: Any) -> Plan:
         """Where an objective's run lives on the devices there are; errors as in `choose_plan`."""

@@ -20,7 +20,7 @@ SCHEMA = [
     "attempts", "device_kind", "device_count", "process_count", "seconds", "compile_seconds",
     "step_seconds", "input_seconds", "evaluation_seconds", "checkpoint_seconds", "tokens_per_second", "mfu",
     "jax_version", "python_version", "data_hash", "started_at", "finished_at",
-    "curve",
+    "curve", "evaluations",
 ]
 
 FULL = RunRecord(
@@ -28,6 +28,8 @@ FULL = RunRecord(
     batch_size=8, steps=100, steps_planned=100, tokens=51_200, epochs=0.1, flops=1.2345678901234567e15,
     loss=1 / 3, loss_se=0.01, metrics={"accuracy": 0.5, "accuracy_se": 0.1}, status="finished", attempts=1,
     error='a "quoted", text', curve=((1, 5.5), (100, 0.3333333)),
+    evaluations=({"step": 50, "flops": 6e14, "tokens": 25_600, "loss": 1.5, "metrics": {"accuracy": 0.25}},
+                 {"step": 100, "flops": 1.2e15, "tokens": 51_200, "loss": 1 / 3, "metrics": {"accuracy": None}}),
 )
 
 
