@@ -1,10 +1,6 @@
 """launch.benchmark against a small stand-in for a checkout of nanodo, and its arithmetic."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +8,7 @@ from genlab.configuration import ConfigError
 from launch.benchmarks.peer import load_peer
 from launch.benchmarks.shapes import parse_shapes
 from launch.benchmarks.timing import Comparison, Side, compare, geometric_mean
-
-ROOT = Path(__file__).parents[2]
+from tests.launch.commands import run_command
 
 # nanodo's interface and parameter names around a decoder written with einsum alone.
 MODEL = '''
@@ -97,9 +92,7 @@ def get_default_loss_fn(tokens, apply_fn, c):
 
 
 def benchmark(*arguments):
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "launch.benchmark", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=120)
+    return run_command("launch.benchmark", *arguments)
 
 
 @pytest.mark.parametrize("factor, code", [("1.0", 0), ("1.01", 1)])

@@ -1,17 +1,16 @@
 """describe, evaluate and sample from the command line, and what all commands share."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from genlab.configuration import ConfigError
 from genlab.experiment import run
 from launch.flags import load_config
 from tests.launch import tiny
+from tests.launch.commands import run_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,11 +18,10 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def launch(tmp_path_factory):
     """launch("sample", "--workdir=...") -> (exit code, stdout, stderr)."""
-    environment = os.environ | {"GENLAB_CACHE": str(tmp_path_factory.mktemp("cache")), "XLA_FLAGS": ""}
+    environment = {"GENLAB_CACHE": str(tmp_path_factory.mktemp("cache")), "XLA_FLAGS": ""}
 
     def start(command, *arguments):
-        done = subprocess.run([sys.executable, "-m", f"launch.{command}", *arguments], cwd=ROOT, env=environment,
-                              capture_output=True, text=True, timeout=200)
+        done = run_command(f"launch.{command}", *arguments, environment=environment)
         return done.returncode, done.stdout, done.stderr
 
     return start
@@ -60,6 +58,16 @@ def test_sample_refuses_a_prompt_longer_than_the_context(launch, finished):
     code, out, error = launch("sample", f"--workdir={folder}", "--prompt=" + "x" * 40)
     assert (code, out) == (2, "")
     assert error.startswith("error: ") and error.count("\n") == 1 and "context" in error
+
+
+def test_sample_draws_every_heads_attention_over_a_prompt(launch, finished, tmp_path):
+    folder, _ = finished
+    path = tmp_path / "maps.png"
+    code, out, error = launch("sample", f"--workdir={folder}", "--prompt=import os", "--attention", f"--output={path}")
+    assert (code, error) == (0, "")
+    assert out == f"1 layers of 2 heads over 10 tokens; {path}\n"
+    width, height = Image.open(path).size
+    assert width > 1.5 * height > 300
 
 
 def test_describe_counts_without_training(launch):

@@ -1,22 +1,16 @@
 """launch.fit as a user runs it: one screen, fit.json, one-line errors with exit code 2."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.launch.commands import run_command
 
 
 def fit(*flags):
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "launch.fit", *flags]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=120)
+    return run_command("launch.fit", *flags)
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,6 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,14 +10,11 @@ import pytest
 from genlab.configuration import ConfigError, to_json
 from genlab.scaling import ComputeOptimal
 from launch.report import default_analysis, read_analysis, read_json, read_table
-
-ROOT = Path(__file__).parents[2]
+from tests.launch.commands import run_command
 
 
 def report(workdir, *arguments):
-    command = [sys.executable, "-m", "launch.report", f"--workdir={workdir}", *arguments]
-    environment = {**os.environ, "XLA_FLAGS": ""}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = run_command("launch.report", f"--workdir={workdir}", *arguments, environment={"XLA_FLAGS": ""})
     return done.returncode, done.stdout, done.stderr
 
 

@@ -3,8 +3,6 @@
 import dataclasses
 import functools
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,6 +28,7 @@ from genlab.training.settings import Training
 from launch.samples.diffusion import Request, draw, log_probability, make, operator_of
 from launch.samples.samplers import SAMPLERS, named_sampler
 from launch.samples.scores import scores
+from tests.launch.commands import run_command
 
 DIT = DiT(image_size=8, channels=1, num_classes=10, patch_size=4, width=16, depth=1, num_heads=2)
 DIGITS = Experiment(
@@ -57,7 +56,7 @@ def folder(tmp_path_factory):
 
 
 def call(environment, module, *flags):
-    return subprocess.run([sys.executable, "-m", module, *flags], env=environment, capture_output=True, text=True)
+    return run_command(module, *flags, environment=environment)
 
 
 def test_samples_are_a_picture_an_animation_or_arrays(tmp_path):

@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -28,6 +26,7 @@ from genlab.training.plans import choose_plan
 from genlab.training.program import program_for
 from genlab.training.settings import Training
 from launch.samples import images
+from tests.launch.commands import run_command
 
 VIT = ViT(num_classes=10, image_size=8, channels=1, patch_size=4, width=16, depth=1, num_heads=2)
 CLASSIFIER = Experiment(
@@ -66,7 +65,7 @@ def folder(tmp_path_factory):
 
 
 def call(environment, module, *flags):
-    return subprocess.run([sys.executable, "-m", module, *flags], env=environment, capture_output=True, text=True)
+    return run_command(module, *flags, environment=environment)
 
 
 @pytest.mark.parametrize(("name", "count", "attention", "panels"), [

@@ -13,15 +13,16 @@ import pytest
 
 from genlab.sweeps.record import CIRCUMSTANCES
 from genlab.sweeps.store import SweepStore
+from tests.launch.commands import run_command
 
 HERE = Path(__file__).parent
 # The checkout may change while tests run.
 CHANGING = (*CIRCUMSTANCES, "code_version")
 
 
-def start(environment, workdir, *arguments, config="tiny.py", workers="2"):
+def start(environment, workdir, *arguments, config="tiny.py"):
     command = [sys.executable, "-m", "launch.sweep", f"--config={HERE / config}", f"--workdir={workdir}",
-               f"--workers={workers}", *arguments]
+               "--workers=2", *arguments]
     return subprocess.Popen(command, env=environment, cwd=HERE.parent.parent, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -29,6 +30,13 @@ def start(environment, workdir, *arguments, config="tiny.py", workers="2"):
 def finish(process):
     out, error = process.communicate(timeout=300)
     return process.returncode, out, error
+
+
+def sweep(environment, workdir, *arguments, config="tiny.py"):
+    """A sweep in one process, to its end."""
+    flags = (f"--config={HERE / config}", f"--workdir={workdir}", "--workers=0", *arguments)
+    done = run_command("launch.sweep", *flags, environment=environment)
+    return done.returncode, done.stdout, done.stderr
 
 
 def rows(workdir):
@@ -89,7 +97,7 @@ def test_killed_and_stopped_it_has_the_same_table_as_if_it_had_not_been(finished
 def test_a_sweep_whose_runs_fail_says_so_and_still_reports(environment, tmp_path):
     (tmp_path / "runs" / "run").mkdir(parents=True)
     (tmp_path / "runs" / "run" / "checkpoints").write_text("a file where a folder should be")
-    code, out, _ = finish(start(environment, tmp_path, config="tiny.py:one", workers="0"))
+    code, out, _ = sweep(environment, tmp_path, config="tiny.py:one")
     assert code == 1 and "1 runs failed twice: run" in out and "report.html" in out
     (record,) = SweepStore(tmp_path).read_table()
     assert (record.status, record.attempts) == ("failed", 2) and record.error
@@ -105,12 +113,12 @@ def test_a_sweep_whose_runs_fail_says_so_and_still_reports(environment, tmp_path
 ])
 def test_bad_input_is_one_line_and_leaves_nothing_behind(environment, tmp_path, arguments, config, message):
     workdir = tmp_path / "new"
-    code, _, error = finish(start(environment, workdir, *arguments, config=config, workers="0"))
+    code, _, error = sweep(environment, workdir, *arguments, config=config)
     assert code == 2 and message in error and error.startswith("error: ") and error.count("\n") == 1, error
     assert not workdir.exists()
 
 
 def test_another_sweep_in_the_folder_is_refused(finished, environment):
     workdir, _ = finished
-    code, _, error = finish(start(environment, workdir, "--config.seed=3", workers="0"))
+    code, _, error = sweep(environment, workdir, "--config.seed=3")
     assert code == 2 and "seed: 0 -> 3" in error and error.count("\n") == 1

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from genlab.sweeps.record import CIRCUMSTANCES, read_record
+from tests.launch.commands import run_command
 
 HERE = Path(__file__).parent
 CHANGING = (*CIRCUMSTANCES, "code_version", "name")
@@ -27,6 +28,12 @@ def start(environment, workdir, *arguments):
 def finish(process):
     out, error = process.communicate(timeout=200)
     return process.returncode, out, error
+
+
+def train(environment, workdir, *arguments):
+    flags = (f"--config={HERE / 'tiny.py'}:8", f"--workdir={workdir}", *arguments)
+    done = run_command("launch.train", *flags, environment=environment)
+    return done.returncode, done.stdout, done.stderr
 
 
 def wait_for(folder, pattern, process):
@@ -66,7 +73,7 @@ def test_the_last_line_says_where_the_time_went(whole):
 
 
 def test_profile_writes_a_trace_and_prints_the_top_operations(environment, tmp_path):
-    code, out, error = finish(start(environment, tmp_path, "--profile", "--profile_dispatches=2"))
+    code, out, error = train(environment, tmp_path, "--profile", "--profile_dispatches=2")
     assert (code, error) == (0, "")
     assert len(list((tmp_path / "profile").rglob("*.trace.json.gz"))) == 1
     lines = out.splitlines()
@@ -85,12 +92,12 @@ def test_a_stopped_run_goes_on_to_the_same_record(whole, environment, tmp_path):
     record = read_record(tmp_path)
     assert record.status == "preempted" and 0 < record.steps < 640
     assert "the same command goes on" in out
-    assert finish(start(environment, tmp_path, *LONG))[0] == 0
+    assert train(environment, tmp_path, *LONG)[0] == 0
     assert content(tmp_path) == content(whole[0])
 
 
 def test_a_diverged_run_is_told_by_the_exit_code(environment, tmp_path):
-    code, out, _ = finish(start(environment, tmp_path, "--config.optimizer.learning_rate=1e6"))
+    code, out, _ = train(environment, tmp_path, "--config.optimizer.learning_rate=1e6")
     assert code == 1 and "diverged" in out
     assert read_record(tmp_path).status == "diverged"
 
@@ -103,6 +110,6 @@ def test_a_diverged_run_is_told_by_the_exit_code(environment, tmp_path):
 def test_bad_input_is_one_line_and_changes_nothing(whole, environment, arguments, message):
     folder, _ = whole
     before = {path: path.read_bytes() for path in folder.glob("*.json*")}
-    code, _, error = finish(start(environment, folder, *arguments))
+    code, _, error = train(environment, folder, *arguments)
     assert code == 2 and message in error and error.count("\n") == 1, error
     assert before == {path: path.read_bytes() for path in folder.glob("*.json*")}
