@@ -102,7 +102,7 @@ class ModularAddition(Task):
 def _carries(a: int, b: int) -> str:
     """As "7+8=15,5+6+1=12" for 57 + 68."""
     lines, carry = [], 0
-    while a or b or carry or not lines:
+    while a or b or not lines:
         total = a % 10 + b % 10 + carry
         lines.append(f"{a % 10}+{b % 10}{'+1' if carry else ''}={total}")
         a, b, carry = a // 10, b // 10, total // 10

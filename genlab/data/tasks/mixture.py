@@ -143,7 +143,9 @@ class TaskMixture:
 
         settings = [to_json(part) for part in (task, self.template, self.tokenizer)]
         tokenizer_files = [hashlib.sha256(file).hexdigest() for file in tokenizer.files().values()]
-        key = [CACHE_VERSION, *settings, tokenizer_files, split, count, self.shots, self.sequence_length, self.loss_on,
+        # The first problems tell when a task's own code has changed.
+        first = task.problems(split, 8, self.seed)
+        key = [CACHE_VERSION, *settings, first, tokenizer_files, split, count, self.shots, self.sequence_length, self.loss_on,
                self.seed]
         with np.load(cached("task_rows", key, make) / "rows.npz") as file:
             return InMemory(tokens=file["tokens"], loss_mask=file["loss_mask"]), int(file["contents"])

@@ -17,8 +17,8 @@ from genlab.data.corpora import Split
 from genlab.data.tasks.template import Template
 
 HELD_OUT_SHARE = 0.1  # of all contents
-# Draws a held-out problem, at most: where so many bring no more, the task has no more.
-_PATIENCE = 100
+# Draws without a new problem, over those found (and ten): a task of so few that are as likely has no more, but for 5 %.
+_PATIENCE = 30
 
 
 class Problem(NamedTuple):
@@ -79,15 +79,16 @@ class Task(abc.ABC):
         found; of a task of memory they are draws like the others.
         """
         random, found, contents = Random(f"{self.name} {split} {seed}"), [], set()
-        for _ in range(_PATIENCE * count):
-            if len(found) == count:
-                break
+        in_vain = 0
+        while len(found) < count and in_vain < _PATIENCE * (len(found) + 10):
             problem = self.problem(random)
+            in_vain += 1
             if not self.recall:
                 if side(problem.content) != split or problem.content in contents:
                     continue
                 if split == "held_out":
                     contents.add(problem.content)
+            in_vain = 0
             found.append(problem)
         if not found:
             raise ConfigError(f"{self.name} has no {split.replace('_', '-')} problem; make it harder")

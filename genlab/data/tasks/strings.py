@@ -124,7 +124,7 @@ class Transliteration(Letters):
 @functools.lru_cache(maxsize=64)
 def word_list(task: Unscrambling) -> tuple[str, ...]:
     """The hidden words: of different letters each, so that there is something to unscramble."""
-    random, words, letters = Random(f"words {task.symbols} {task.length} {task.list_seed}"), [], set()
+    random, words, letters = Random(f"words {task.symbols} {task.length} {task.words} {task.list_seed}"), [], set()
     alphabet = ascii_lowercase[: task.symbols]
     for _ in range(100 * task.words):
         word = "".join(random.sample(alphabet, task.length))
