@@ -1,6 +1,7 @@
 """Samples from a run: text that continues a prompt, images out of noise, or what it makes of held-out images.
 
     python -m launch.sample --workdir=runs/gpt --prompt="def main(" --temperature=0.7
+    python -m launch.sample --workdir=runs/gpt --prompt="the cat sat. the cat" --attention --output=attention.png
     python -m launch.sample --workdir=runs/vit --images=12 --attention
     python -m launch.sample --workdir=runs/digits --images=100 --guidance=2 --sampler=dpm_solver --steps=20
     python -m launch.sample --workdir=runs/digits --images=64 --sampler=euler_maruyama --output=way.gif
@@ -11,6 +12,7 @@ Of diffusion models a picture of samples (.png), an animation of their way from 
 (inpaint), were averaged over 2 x 2 pixels (super_resolution) or lost their colours (colourise), goes from each to the
 next by way of their codes (interpolate), or noises them part of the way and back (edit, as far as --strength).
 
+Of text with --attention, in place of a continuation, where each token of the prompt looks in every head of every layer.
 Of classifiers the class that was read, its probability and, where that is wrong, the right one; with --attention, of
 ViTs, how much each patch was looked at (attention rollout). Of masked autoencoders the image, what was seen of it and
 what was filled in.
@@ -43,8 +45,10 @@ _TOP_P = flags.DEFINE_float("top_p", 1.0, "Sample among the tokens that hold thi
 _SAMPLES = flags.DEFINE_integer("samples", 1, "Continuations of each prompt.", lower_bound=1)
 
 _IMAGES = flags.DEFINE_integer("images", 16, "Held-out images to draw, or samples to make.", lower_bound=1)
-_ATTENTION = flags.DEFINE_bool("attention", False, "Draw beside each image where the model looked.")
-_OUTPUT = flags.DEFINE_string("output", None, "The picture to write; by default sample.png in the run's folder.")
+_ATTENTION = flags.DEFINE_bool("attention", False, "Draw beside each image where the model looked; of text, every "
+                               "head's attention over the prompt.")
+_OUTPUT = flags.DEFINE_string("output", None, "The picture to write; by default sample.png (of attention to text, "
+                              "attention.png) in the run's folder.")
 
 _SAMPLER = flags.DEFINE_enum("sampler", None, list(SAMPLERS), "Of a diffusion model; by default dpm_solver, and to "
                              "restore images ancestral, in 100 steps.")
@@ -75,8 +79,13 @@ def main() -> int:
     run = load_run(_WORKDIR.value)
     objective, data = run.experiment.objective, run.experiment.data
     if hasattr(objective, "generate") and hasattr(data, "load_tokenizer"):
-        _refuse((*_IMAGE_FLAGS, *_DIFFUSION_FLAGS, "attention"), "a run on text")
-        _print_texts(run)
+        _refuse(("images", *_DIFFUSION_FLAGS), "a run on text")
+        if _ATTENTION.value:
+            _refuse(_TEXT_FLAGS[1:], "--attention, which writes no text")
+            _write_attention(run)
+        else:
+            _refuse(("output",), "text, which is printed")
+            _print_texts(run)
     elif hasattr(objective, "check_guidance"):
         _refuse((*_TEXT_FLAGS, "attention"), "a run on diffusion")
         _make_samples(run)
@@ -98,15 +107,32 @@ def _print_texts(run) -> None:
     print(f"\n{'-' * 80}\n".join(texts))
 
 
+def _write_attention(run) -> None:
+    from launch.samples.text import draw_attention
+
+    if len(_PROMPT.value) > 1:
+        raise ConfigError("--attention draws one --prompt at a time")
+    path = _picture_path(run, "attention.png")
+    _save(*draw_attention(run, _PROMPT.value[0]), path)
+
+
 def _write_picture(run) -> None:
     from launch.samples.images import draw
 
     if _IMAGES.value > _MOST_IMAGES:
         raise ConfigError(f"--images={_IMAGES.value}: a picture of held-out images holds at most {_MOST_IMAGES}")
-    path = Path(_OUTPUT.value or run.folder / "sample.png")
+    path = _picture_path(run, "sample.png")
+    _save(*draw(run, _IMAGES.value, _SEED.value, _ATTENTION.value), path)
+
+
+def _picture_path(run, default: str) -> Path:
+    path = Path(_OUTPUT.value or run.folder / default)
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise ConfigError(f"--output={path} must end in .png, .svg or .pdf")
-    figure, said = draw(run, _IMAGES.value, _SEED.value, _ATTENTION.value)
+    return path
+
+
+def _save(figure, said: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=200)
     print(f"{said}; {path}")

@@ -65,7 +65,7 @@ def test_sample_draws_every_heads_attention_over_a_prompt(launch, finished, tmp_
     path = tmp_path / "maps.png"
     code, out, error = launch("sample", f"--workdir={folder}", "--prompt=import os", "--attention", f"--output={path}")
     assert (code, error) == (0, "")
-    assert out == f"1 layers of 2 heads over 10 tokens; {path}\n"
+    assert out == f"layers: 1, heads: 2, tokens: 10; {path}\n"
     width, height = Image.open(path).size
     assert width > 1.5 * height > 300
 
