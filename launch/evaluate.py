@@ -5,19 +5,27 @@
     python -m launch.evaluate --workdir=runs/vit --evaluation=few_shot --untrained
     python -m launch.evaluate --workdir=runs/digits --evaluation=likelihood,samples --guidance=2 --features=runs/resnet
     python -m launch.evaluate --workdir=runs/moons --evaluation=points
+    python -m launch.evaluate --workdir=runs/gpt --evaluation=induction,loss_by_position
 
 Evaluations: few_shot (a linear probe on 5, 10 and 25 labels a class), knn (a vote of nearest neighbours), both on
 frozen features; calibration (expected calibration error and Brier score). --untrained asks fresh parameters instead of
 the trained ones: the baseline of a probe.
 
+Of language models: induction (every head's attention, on a repeated random pattern, to what followed the token before),
+loss_by_position (nats per token by how much was read before). Of models that learn functions in context: k_shot (their
+error at every number of examples, beside the best there is).
+
 Of diffusion models: likelihood (exact bits per dimension, by the probability-flow ODE), samples (Fréchet, kernel and
 sliced Wasserstein distance, precision and recall, nearest training neighbours, in the features that --features names:
 pixels, a classifier's run or an .npz of Inception's weights; with a classifier of the classes, how many samples it
-reads as asked), points (of points of the plane). --sampler, --steps and --guidance are those of launch.sample.
+reads as asked), points (of points of the plane). --sampler, --steps, --guidance and --start are those of launch.sample.
+
+A standard error that one example alone cannot have is printed as unknown, and is null in JSON.
 """
 
 import dataclasses
 import json
+import math
 
 from absl import flags
 
@@ -25,6 +33,9 @@ from genlab.configuration import ConfigError
 from genlab.diffusion.likelihood import flow_of
 from genlab.objectives.calibration import Calibration
 from genlab.objectives.generation import BitsPerDimension, PointQuality, SampleQuality
+from genlab.objectives.in_context import KShot
+from genlab.objectives.induction import InductionHeads
+from genlab.objectives.loss_by_position import LossByPosition
 from genlab.objectives.probes import FewShotProbe, NearestNeighbours
 from genlab.trained import load_run
 from genlab.training.program import enable_compilation_cache
@@ -33,7 +44,8 @@ from launch.samples.samplers import SAMPLERS, named_sampler
 from launch.samples.scores import scores
 
 EVALUATIONS = {"few_shot": FewShotProbe(), "knn": NearestNeighbours(), "calibration": Calibration(),
-               "likelihood": BitsPerDimension(), "samples": SampleQuality(), "points": PointQuality(None)}
+               "likelihood": BitsPerDimension(), "samples": SampleQuality(), "points": PointQuality(None),
+               "induction": InductionHeads(), "loss_by_position": LossByPosition(), "k_shot": KShot(None)}
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _EXAMPLES = flags.DEFINE_integer("examples", 0, "Held-out examples, evenly spaced; 0 for all.", lower_bound=0)
@@ -45,8 +57,11 @@ _STEPS = flags.DEFINE_integer("steps", None, "Of the sampler; by default its own
 _GUIDANCE = flags.DEFINE_float("guidance", 1.0, "Scale of classifier-free guidance; 1 for none.", lower_bound=0.0)
 _SAMPLES = flags.DEFINE_integer("samples", 1_000, "Samples to score, at most as many as training examples; of points "
                                 "by default 10,000.", lower_bound=20)
+_START = flags.DEFINE_float("start", None, "The time that samples end at, by default the experiment's; and that the "
+                            "likelihood begins at, by default the smallest that was trained.")
 _FEATURES = flags.DEFINE_string("features", "pixels", "What samples are compared by.")
-_READERS = {"sampler": ("samples", "points", "likelihood"), "steps": ("samples", "points", "likelihood"),
+_OF_DIFFUSION = ("samples", "points", "likelihood")
+_READERS = {"sampler": _OF_DIFFUSION, "steps": _OF_DIFFUSION, "start": _OF_DIFFUSION,
             "guidance": ("samples",), "samples": ("samples", "points"), "features": ("samples",)}
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object instead of a table.")
 
@@ -68,16 +83,18 @@ def main() -> int:
     samples = evaluations.pop("samples", None)
     found = run.evaluate(_EXAMPLES.value, list(evaluations.values()))
     record, read = scores(run, samples, _FEATURES.value) if samples else (None, {})
+    start = run.experiment.objective.sampling_path(samples.start).start if samples else None
     if _JSON.value:
-        said = {name: estimate._asdict() for name, estimate in found.items()}
+        said = {name: {"mean": mean, "standard_error": None if math.isnan(error) else error}
+                for name, (mean, error) in found.items()}
         said |= {"samples": record.to_json() | {"read": {name: score._asdict() for name, score in read.items()},
                                                 "sampler": repr(samples.sampler),
-                                                "guidance": samples.guidance}} if record else {}
+                                                "guidance": samples.guidance, "start": start}} if record else {}
         print(json.dumps({"step": run.step} | said))
         return 0
     print(f"step {run.step} of {_WORKDIR.value}, on {_EXAMPLES.value or 'all'} held-out examples")
     for name, (mean, standard_error) in sorted(found.items()):
-        print(f"{name:>17} {mean:.5f} +- {standard_error:.5f}")
+        print(f"{name:>17} {mean:.5f} +- {'unknown' if math.isnan(standard_error) else f'{standard_error:.5f}'}")
     if record:
         print(record)
         for name, score in read.items():
@@ -89,21 +106,23 @@ def _set_up(evaluation, run):
     """The evaluation as the flags and the run have it."""
     if isinstance(evaluation, SampleQuality):
         return dataclasses.replace(evaluation, sampler=named_sampler(_SAMPLER.value, _STEPS.value),
-                                   guidance=_GUIDANCE.value, samples=_SAMPLES.value)
+                                   guidance=_GUIDANCE.value, samples=_SAMPLES.value, start=_START.value)
     if isinstance(evaluation, PointQuality):
-        given = {"source": getattr(run.experiment.data, "source", None)}
+        given = {"source": getattr(run.experiment.data, "source", None), "start": _START.value}
         if flags.FLAGS["sampler"].present or _STEPS.value:
             given["sampler"] = named_sampler(_SAMPLER.value, _STEPS.value)
         if flags.FLAGS["samples"].present:
             given["samples"] = _SAMPLES.value
         return dataclasses.replace(evaluation, **given)
+    if isinstance(evaluation, KShot):
+        return dataclasses.replace(evaluation, functions=getattr(run.experiment.data, "functions", None))
     if isinstance(evaluation, BitsPerDimension):
         flow = evaluation.flow
         if flags.FLAGS["sampler"].present:
             flow = flow_of(named_sampler(_SAMPLER.value, _STEPS.value))
         elif _STEPS.value:
             flow = dataclasses.replace(flow, steps=_STEPS.value)
-        return dataclasses.replace(evaluation, flow=flow, held_out_examples=_EXAMPLES.value)
+        return dataclasses.replace(evaluation, flow=flow, held_out_examples=_EXAMPLES.value, start=_START.value)
     if not hasattr(evaluation, "train_examples"):
         return evaluation
     # A pool of labels that grows with the classes, up to what there is.

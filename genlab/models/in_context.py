@@ -5,7 +5,7 @@ from flax import linen as nn
 
 from genlab.configuration import ConfigError
 from genlab.models.layers import Dense, Initialization
-from genlab.models.transformer import Transformer, TransformerConfig
+from genlab.models.transformer import Remat, Transformer, TransformerConfig
 
 
 class InContextTransformer(nn.Module):
@@ -31,7 +31,7 @@ class InContextTransformer(nn.Module):
     use_bias: bool = True
     initialization: Initialization = "fan_in"
     scan_layers: bool = False
-    remat: bool = False
+    remat: Remat = "none"
     dtype: str = "float32"
 
     def stack_config(self) -> TransformerConfig:

@@ -105,7 +105,7 @@ class KShot:
       held_out_examples: prompts; 0 for all.
     """
 
-    functions: FunctionSource
+    functions: FunctionSource | None
     shots: tuple[int, ...] = ()
     held_out_examples: int = 0
 
@@ -132,12 +132,12 @@ class KShot:
         ratios = []
         for k in self.shots or range(prompts["y"].shape[1]):
             task = f"{self.functions.name}_{k}shot"
-            found[f"{task}/examples"] = Estimate(float(len(prompts["y"])), 0.0)
+            found[f"{task}/examples"] = Estimate(float(len(prompts["y"])), np.nan)
             for who, values in metrics.items():
                 for metric, values_NK in values.items():
                     name = f"{task}/{metric}" + ("" if who == "model" else f"/{who}")
                     found[name] = ratio_estimate(values_NK[:, k], np.ones(len(values_NK)))
-            found |= {f"{task}/{metric}/chance": Estimate(level, 0.0)
+            found |= {f"{task}/{metric}/chance": Estimate(level, np.nan)
                       for metric, level in self.functions.chance().items()}
             if self.functions.target == "value":
                 ours, theirs = metrics["model"]["squared_error"][:, k], metrics[best]["squared_error"][:, k]

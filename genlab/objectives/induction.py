@@ -72,9 +72,9 @@ class InductionHeads:
         for name, even_T in chance.items():
             heads = {f"induction/{name}_block_{layer}_head_{head}": _mean(found[name][:, layer, head])
                      for layer in range(found[name].shape[1]) for head in range(found[name].shape[2])}
-            best = max(heads.values())
-            said |= {f"induction/{name}": best, f"induction/{name}/chance": Estimate(float(even_T.mean()), 0.0)} | heads
-        return said | {"induction/examples": Estimate(float(len(tokens)), 0.0)}
+            said |= {f"induction/{name}": max(heads.values()),
+                     f"induction/{name}/chance": Estimate(float(even_T.mean()), np.nan), **heads}
+        return said | {"induction/examples": Estimate(float(len(tokens)), np.nan)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,109 @@
+"""Sequences that repeat themselves: what an induction head is good for, and nothing else is."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from genlab.configuration import ConfigError, to_json
+from genlab.data.draws import row_keys, stream_keys, uniforms
+from genlab.data.sources import Example, Splits
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Random patterns, each repeated to the end of its sequence: {"tokens": [sequence_length + 1]}.
+
+    A pattern is a walk by one hidden table of what follows what, the same for all sequences; so a model can learn the
+    table at once, as the bigrams of a language, and later that what was seen before comes again (the two phases of
+    Bietti et al. 2023, arXiv 2306.00802). Its length is drawn for each sequence: no fixed distance tells a repetition.
+
+    Attributes:
+      vocab_size: tokens, all of which are drawn.
+      sequence_length: targets in an example.
+      shortest, longest: of a pattern, evenly; a longer one than the sequence is not repeated in it.
+      successors: about how many tokens follow one often; the table's rows have a Dirichlet distribution of that sum.
+      examples, held_out_examples: how many sequences; so many training sequences that no run sees one twice.
+      seed: of the table and the draws; held-out sequences are of another stream.
+    """
+
+    vocab_size: int = 64
+    sequence_length: int = 64
+    shortest: int = 8
+    longest: int = 32
+    successors: float = 8.0
+    examples: int = 1_000_000_000
+    held_out_examples: int = 4_096
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("vocab_size", "sequence_length", "shortest"):
+            if getattr(self, name) < 2:
+                raise ConfigError(f"{name} {getattr(self, name)} must be at least 2")
+        if self.longest < self.shortest:
+            raise ConfigError(f"longest {self.longest} must be at least shortest, {self.shortest}")
+        if not self.successors > 0:
+            raise ConfigError(f"successors {self.successors} must be above 0")
+        for name in ("examples", "held_out_examples"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)} must be at least 1")
+
+    @property
+    def tokens_per_example(self) -> int:
+        """Targets in an example."""
+        return self.sequence_length
+
+    @property
+    def num_classes(self) -> int:
+        """0: sequences have no labels."""
+        return 0
+
+    def table(self) -> np.ndarray:
+        """The probability of each token after each, [V, V], rows that sum to 1."""
+        concentration = np.full(self.vocab_size, self.successors / self.vocab_size)
+        return np.random.default_rng([self.seed, self.vocab_size]).dirichlet(concentration, self.vocab_size)
+
+    def load(self) -> Splits:
+        """The splits."""
+        counts = {"train": self.examples, "held_out": self.held_out_examples}
+        table = self.table()
+        splits = {name: _Sequences(self, table, name, count) for name, count in counts.items()}
+        digest = hashlib.sha256(repr(to_json(self)).encode() + table.tobytes())
+        description: dict[str, Any] = {"data_hash": digest.hexdigest(), "vocab_size": self.vocab_size,
+                                       "sequence_length": self.sequence_length}
+        description |= {f"{name}_examples": count for name, count in counts.items()}
+        return Splits(**splits, description=description | {"train_tokens": self.examples * self.sequence_length})
+
+
+class _Sequences:
+    """One split of `Patterns`: a source whose examples are made when they are asked for."""
+
+    def __init__(self, data: Patterns, table_VV: np.ndarray, split: str, count: int):
+        self._data, self._split, self._count = data, split, count
+        self._cumulative_VV = np.cumsum(table_VV, axis=1)[:, :-1]  # The last is 1 and decides nothing.
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < self._count:
+            raise IndexError(f"there is no example {index} among {self._count}")
+        return {name: array[0] for name, array in self.gather(np.array([index])).items()}
+
+    def gather(self, indices: np.ndarray) -> Example:
+        """Sequences at `indices` [n]."""
+        data = self._data
+        keys = stream_keys(row_keys(data.seed, indices), self._split)
+        (share_N,) = uniforms(stream_keys(keys, "length"), 1)
+        lengths_N = data.shortest + (share_N * (data.longest - data.shortest + 1)).astype(int)
+        walk_KN = self._walk(uniforms(stream_keys(keys, "walk"), int(lengths_N.max())))
+        place_NT = np.arange(data.sequence_length + 1) % lengths_N[:, None]
+        return {"tokens": np.take_along_axis(walk_KN.T, place_NT, axis=1)}
+
+    def _walk(self, uniforms_KN: np.ndarray) -> np.ndarray:
+        """Tokens that follow one another by the table, int32 [K, N]; the first is any."""
+        tokens = [(uniforms_KN[0] * self._data.vocab_size).astype(np.int32)]
+        for uniform_N in uniforms_KN[1:]:
+            tokens.append((uniform_N[:, None] >= self._cumulative_VV[tokens[-1]]).sum(axis=1, dtype=np.int32))
+        return np.stack(tokens)
