@@ -250,7 +250,7 @@ def read_runs(
         parameters, tokens or FLOPs) that is not positive, or no row left; one line each.
     """
     source = "the table" if isinstance(table, pd.DataFrame) else os.path.basename(os.fspath(table))
-    frame = with_metrics(_read(table, source))
+    frame = with_metrics(read_frame(table, source))
     columns = parse_columns(columns)
     frame = _rename(frame, columns, source)
     if needed is None:
@@ -295,7 +295,8 @@ def parse_columns(columns: str | Mapping[str, str] | None) -> dict[str, str]:
     return parsed
 
 
-def _read(table: str | os.PathLike | pd.DataFrame, source: str) -> pd.DataFrame:
+def read_frame(table: str | os.PathLike | pd.DataFrame, source: str) -> pd.DataFrame:
+    """A CSV file (or a DataFrame) as it is, rows numbered from 0; errors as for `read_runs`, which calls it `source`."""
     if isinstance(table, pd.DataFrame):
         return table.reset_index(drop=True)
     if os.path.isdir(table):

@@ -1,0 +1,117 @@
+"""The analysis of a table of abilities: a verdict on every task."""
+
+import dataclasses
+import os
+from typing import Any
+
+from genlab.scaling.emergence import metrics
+from genlab.scaling.emergence.abilities import Abilities, read_abilities
+from genlab.scaling.emergence.departure import departures, rises
+from genlab.scaling.emergence.scales import pool
+from genlab.scaling.emergence.verdict import Thresholds, Verdict, judge
+from genlab.scaling.jsonfile import read_json, write_json
+from genlab.scaling.runs import Runs
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Verdicts:
+    """What `Emergence` found; emergence.json (of a sweep fit.json) holds it.
+
+    Attributes:
+      verdicts: task -> what is to be said of it, in the order of the table.
+      notes: what was taken to be so, in words.
+      left_out: what was not used, and why, in words.
+      columns: canonical name -> the table's own, as of other analyses; empty.
+    """
+
+    verdicts: dict[str, Verdict]
+    notes: list[str] = dataclasses.field(default_factory=list)
+    left_out: list[str] = dataclasses.field(default_factory=list)
+    columns: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, as JSON; `from_json` inverts it."""
+        saved = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return saved | {"verdicts": {task: dataclasses.asdict(verdict) for task, verdict in self.verdicts.items()}}
+
+    @classmethod
+    def from_json(cls, saved: dict[str, Any]) -> "Verdicts":
+        """What `to_json` wrote."""
+        return cls(**saved | {"verdicts": {task: Verdict(**verdict) for task, verdict in saved["verdicts"].items()}})
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the file in one piece."""
+        write_json(self.to_json(), path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Verdicts":
+        """Reads what `save` wrote.
+
+        Raises:
+          FileNotFoundError: no such file.
+          ValueError: a file that `save` did not write.
+        """
+        return read_json(path, cls.from_json)
+
+
+@dataclasses.dataclass(frozen=True)
+class Emergence:
+    """Judges every task of a table of abilities.
+
+    Attributes:
+      tasks: patterns of task names, with commas in between; empty for all.
+      chance: levels by task, for a table that lacks them (`genlab.scaling.emergence.tables.parse_levels`).
+      sharp, smooth: the metrics that verdicts rest on; by default the first a task has, of `metrics.SHARP` and
+        `metrics.SMOOTH`.
+      thresholds: what counts.
+    """
+
+    tasks: str = ""
+    chance: str = ""
+    sharp: str = ""
+    smooth: str = ""
+    thresholds: Thresholds = Thresholds()
+
+    def __post_init__(self):
+        for name, kind in (("sharp", True), ("smooth", False)):
+            metric = getattr(self, name)
+            there = [one.name for one in metrics.METRICS.values() if one.sharp == kind]
+            if metric and metric not in there:
+                raise ValueError(f"{name}: {metric!r} is no {name} metric; there are: {', '.join(there)}")
+
+    def run(self, runs: Runs) -> Verdicts:
+        """Judges the tasks of genlab's run records; errors as for `read_abilities`."""
+        return self.analyse(self.abilities(runs))
+
+    def abilities(self, runs: Runs) -> Abilities:
+        """The abilities in a table of run records."""
+        return read_abilities(runs.frame, tasks=self.tasks, chance=self.chance)
+
+    def analyse(self, abilities: Abilities) -> Verdicts:
+        """Judges every task that has a sharp metric.
+
+        Raises:
+          ValueError: no task has one.
+        """
+        grid = abilities.grid
+        chosen = {task: self._chosen(grid.metrics(task)) for task in grid.tasks}
+        sharp = {task: pool(grid.of(task, names[0])) for task, names in chosen.items() if names[0]}
+        if not sharp:
+            raise ValueError(f"{abilities.source}: no task has a sharp metric ({', '.join(metrics.SHARP)})")
+        smooth = {task: pool(grid.of(task, chosen[task][1])) for task in sharp if chosen[task][1]}
+        limits = self.thresholds
+        departed = departures(sharp, limits.alpha, limits.least_share)
+        from_where = rises(smooth, limits.alpha)
+        found = {
+            task: judge(task, departed[task], sharp[task], smooth.get(task), from_where.get(task, float("nan")), limits)
+            for task in sharp
+        }
+        without = [f"task {task}: no sharp metric" for task in chosen if task not in sharp]
+        left_out = [f"{row.row}: {row.reason}" for row in abilities.left_out]
+        return Verdicts(found, list(abilities.notes), [*left_out, *without])
+
+    def _chosen(self, there: list[str]) -> tuple[str, str]:
+        return tuple(
+            metrics.first_of((wanted,) if wanted else order, there)
+            for wanted, order in ((self.sharp, metrics.SHARP), (self.smooth, metrics.SMOOTH))
+        )

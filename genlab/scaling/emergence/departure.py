@@ -1,0 +1,185 @@
+"""Departure from chance: exact tests, corrected for every task and every scale that was looked at.
+
+A table of many tasks and scales holds some score above chance by luck. Each scale of each task is tested against
+chance, and the p-values of all of them together are adjusted by Holm's method (1979, Scandinavian Journal of Statistics
+6): the probability that a table in which nothing has been learnt is said to hold any departure is at most alpha,
+however the tests depend on each other.
+
+Counted answers are tested by the exact binomial test, the seeds of a scale pooled. A chance of 0 cannot be tested, one
+lucky answer refutes it; no chance is taken to be less than 1 %. A departure that is certain need not matter: with
+14,042 questions, half a percent is certain. So a task is said to leave chance only where it also covers a tenth of the
+way from chance to always right, above scales where it did not.
+
+Metrics that count nothing (BLEU, log-probabilities) are tested for a rise instead: Kendall's rank test (one-sided, with
+ties) of the values against compute, up to each scale, adjusted the same way. It needs neither their errors nor their
+chance level to be right.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy import stats
+
+from genlab.scaling.emergence.scales import Scales
+
+LEAST_CHANCE = 0.01
+_FEWEST_SCALES = 3  # for a rise
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Departure:
+    """Whether and where one sharp metric of a task departs from chance.
+
+    Attributes:
+      flops, share, p: of each scale, ascending [S]; p is adjusted for all scales and tasks that were scanned.
+      tests: how many that were.
+      certain_from: the least compute at which it departs (p < alpha); NaN if nowhere.
+      leaves_at: the least compute at which it departs and covers the share that matters; NaN if nowhere.
+      leaves: whether it does, having been below that share at less compute.
+      at_chance: scales below `leaves_at` (or of all, if that is nowhere) with less than that share.
+      upper: 95 % upper bound (Clopper and Pearson) of the share at the largest scales, as many of them as have
+        `questions` together, or all.
+      asked: questions of those.
+      questions: how many it takes to find a departure that covers that share, in nine cases of ten.
+      below: scales that lie below chance by more than counting allows: the chance level is not what it should be.
+    """
+
+    flops: np.ndarray
+    share: np.ndarray
+    p: np.ndarray
+    tests: int
+    certain_from: float
+    leaves_at: float
+    leaves: bool
+    at_chance: int
+    upper: float
+    asked: int
+    questions: int
+    below: int
+
+
+def departures(
+    scales: Mapping[str, Scales], alpha: float = 0.05, least_share: float = 0.1
+) -> dict[str, Departure]:
+    """Tests all scales of all tasks together.
+
+    Args:
+      scales: task -> a metric that counts right answers.
+      alpha: the probability of any false departure in the whole table.
+      least_share: of the way from chance to always right, for a departure to matter.
+    """
+    counts = {task: found.counts for task, found in scales.items()}
+    p = {task: above_chance(*counts[task], scales[task].chance) for task in scales}
+    adjusted = dict(zip(p, _split(holm(np.concatenate([*p.values(), []])), list(p.values())), strict=True))
+    tests = sum(map(len, p.values()))
+    return {
+        task: _departure(found, *counts[task], adjusted[task], tests, alpha, least_share)
+        for task, found in scales.items()
+    }
+
+
+def above_chance(right: np.ndarray, questions: np.ndarray, chance: float) -> np.ndarray:
+    """One-sided p-values of the exact binomial test, of as many or more right answers by chance, [S]."""
+    return stats.binom.sf(right - 1, questions, max(chance, LEAST_CHANCE))
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values adjusted by Holm's method: those below alpha are rejected at a family-wise error of alpha."""
+    order = np.argsort(p, kind="stable")
+    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(steps, 1.0)
+    return adjusted
+
+
+def _split(values: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return np.split(values, np.cumsum([len(part) for part in like])[:-1]) if len(like) else []
+
+
+def _departure(scales: Scales, right, questions, p, tests: int, alpha: float, least_share: float) -> Departure:
+    share = (right / np.maximum(questions, 1) - scales.chance) / (1 - scales.chance)
+    certain, matters = p < alpha, (p < alpha) & (share >= least_share)
+    leaves_at = float(scales.flops[matters][0]) if matters.any() else float("nan")
+    before = (share < least_share) & ~(scales.flops >= leaves_at)
+    null = max(scales.chance, LEAST_CHANCE)
+    wanted = max(scales.chance + least_share * (1 - scales.chance), null)
+    threshold = alpha / tests
+    needed = _questions(null, wanted, threshold)
+    last = np.cumsum(questions[::-1])[::-1] < needed + questions  # from the largest down, until there are enough
+    asked = int(questions[last].sum())
+    below = stats.binom.cdf(right, questions, scales.chance) if scales.chance > 0 else np.ones(len(right))
+    return Departure(
+        flops=scales.flops,
+        share=share,
+        p=p,
+        tests=tests,
+        certain_from=float(scales.flops[certain][0]) if certain.any() else float("nan"),
+        leaves_at=leaves_at,
+        leaves=bool(matters.any() and before.any()),
+        at_chance=int(before.sum()),
+        upper=float((_upper(int(right[last].sum()), asked) - scales.chance) / (1 - scales.chance)),
+        asked=asked,
+        questions=needed,
+        below=int((below < threshold).sum()),
+    )
+
+
+def _power(questions: int, null: float, wanted: float, threshold: float) -> float:
+    """The probability of a p-value below `threshold` where the true rate is `wanted`."""
+    return float(stats.binom.sf(stats.binom.isf(threshold, questions, null), questions, wanted))
+
+
+def _upper(right: int, questions: int) -> float:
+    return float(stats.beta.ppf(0.95, right + 1, questions - right)) if right < questions else 1.0
+
+
+def _questions(null: float, wanted: float, threshold: float, power: float = 0.9) -> int:
+    """How many questions give that power, to within a tenth."""
+    counts = np.unique(np.geomspace(10, 1e6, 121).astype(int))
+    enough = [_power(int(count), null, wanted, threshold) >= power for count in counts]
+    return int(counts[int(np.argmax(enough))]) if any(enough) else int(counts[-1])
+
+
+def rises(scales: Mapping[str, Scales], alpha: float = 0.05) -> dict[str, float]:
+    """The least compute up to which each metric's values rise with compute beyond chance; NaN where they never do.
+
+    Values below the chance level count as at it: the format being learnt is no rise. Of a run with a history one
+    evaluation a doubling counts.
+    """
+    found = {name: _rise_p(one.thinned()) for name, one in scales.items()}
+    adjusted = _split(holm(np.concatenate([*(p for _, p in found.values()), []])), [p for _, p in found.values()])
+    return {
+        name: float(flops[p < alpha][0]) if (p < alpha).any() else float("nan")
+        for (name, (flops, _)), p in zip(found.items(), adjusted, strict=True)
+    }
+
+
+def _rise_p(scales: Scales) -> tuple[np.ndarray, np.ndarray]:
+    """p-values of a rise up to each scale from the third on, and those scales' flops."""
+    x, y = scales.rows
+    ends = np.cumsum(scales.seeds)[_FEWEST_SCALES - 1 :]
+    return scales.flops[_FEWEST_SCALES - 1 :], kendall(x, np.maximum(y, 0.0), ends)
+
+
+def kendall(x: np.ndarray, y: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """One-sided p-values of Kendall's test that y rises with x, on the first `ends` entries, for each of them.
+
+    Normal approximation with ties and continuity correction (Kendall 1970, Rank Correlation Methods, chapter 4).
+    """
+    x = np.round(x, 6)
+    signs = np.tril(np.sign(x[:, None] - x) * np.sign(y[:, None] - y), -1)
+    concordance = np.cumsum(signs.sum(axis=1))
+    p = [stats.norm.sf((concordance[end - 1] - 1) / np.sqrt(_variance(x[:end], y[:end]))) for end in ends]
+    return np.array(p, dtype=float)
+
+
+def _variance(x: np.ndarray, y: np.ndarray) -> float:
+    """Of the number of concordant minus discordant pairs, where x and y are independent."""
+    n = float(len(x))
+    t, u = (np.unique(values, return_counts=True)[1].astype(float) for values in (x, y))
+    pairs = [(c * (c - 1)).sum() for c in (t, u)]
+    triples = [(c * (c - 1) * (c - 2)).sum() for c in (t, u)]
+    first = (n * (n - 1) * (2 * n + 5) - sum((c * (c - 1) * (2 * c + 5)).sum() for c in (t, u))) / 18
+    more = triples[0] * triples[1] / (9 * n * (n - 1) * (n - 2)) + pairs[0] * pairs[1] / (2 * n * (n - 1))
+    return max(first + more, 1e-12)
