@@ -1,10 +1,13 @@
-"""Remakes the figures and the report of a sweep from its table of runs; nothing is trained.
+"""Remakes the figures and the report of a sweep from its table of runs, or a run's figures from its record.
 
     python -m launch.report --workdir=runs/quickstart
+    python -m launch.report --workdir=runs/induction
 
 Reads runs.csv, and fit.json where it is not older; else (or with --refit) it runs the analysis that
 sweep.json names, or the default one, and writes fit.json. Writes report.html and every figure as .png and
 .svg. Any table of runs with the columns params, tokens (or examples) and loss will do.
+Of a single run it reads record.json, and draws what its evaluations hold: induction heads with the loss, metrics
+against the number of examples in the prompt, the loss by position. Nothing is trained.
 Exit codes: 0 done, 1 the page was written but no law could be fitted, 2 bad input.
 """
 
@@ -18,8 +21,11 @@ from absl import flags
 
 from genlab.configuration import ConfigError, from_json
 from genlab.figures import write_report
+from genlab.figures.run_figures import run_figures
+from genlab.figures.style import save
 from genlab.figures.table import table_columns
 from genlab.scaling import Analysis, ComputeOptimal, Families, load_analysis, read_runs
+from genlab.sweeps.record import read_record
 from launch import flags as command
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder that holds runs.csv.", required=True)
@@ -29,6 +35,8 @@ _REFIT = flags.DEFINE_bool("refit", False, "Analyse the table anew even where fi
 def main() -> int:
     """Writes the page and the figures; returns the exit code."""
     workdir = Path(_WORKDIR.value)
+    if (workdir / "record.json").is_file() and not (workdir / "runs.csv").exists():
+        return report_run(workdir)
     table = read_table(workdir / "runs.csv")
     sweep = read_json(workdir / "sweep.json")
     config = from_json(sweep["analysis"]) if sweep and sweep.get("analysis") else default_analysis(table)
@@ -48,6 +56,21 @@ def main() -> int:
     paths = write_report(table, analysis, workdir, config=sweep)
     print("\n".join(f"written {path}" for path in paths.values()))
     return code
+
+
+def report_run(folder: Path) -> int:
+    """Writes the figures of one run's evaluations; returns the exit code.
+
+    Raises:
+      ConfigError: no evaluation of the run holds what a figure shows.
+    """
+    figures = run_figures(read_record(folder).evaluations)
+    if not figures:
+        raise ConfigError(f"no evaluation of {folder} has what a figure shows: train with `evaluations` such as "
+                          "InductionHeads(), LossByPosition() or KShot(functions)")
+    for name, figure in figures.items():
+        print("\n".join(f"written {path}" for path in save(figure, folder, name).values()))
+    return 0
 
 
 def default_analysis(table: pd.DataFrame) -> ComputeOptimal:

@@ -9,7 +9,8 @@ import pytest
 
 from genlab.configuration import ConfigError, to_json
 from genlab.scaling import ComputeOptimal
-from launch.report import default_analysis, read_analysis, read_json, read_table
+from genlab.sweeps.record import RunRecord, write_record
+from launch.report import default_analysis, read_analysis, read_json, read_table, report_run
 from tests.launch.commands import run_command
 
 
@@ -96,3 +97,18 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(ConfigError, match=r"fit.json cannot be read .*--refit"):
         read_analysis(tmp_path / "fit.json")
     assert read_json(tmp_path / "none.json") is None
+
+
+def test_a_single_run_has_the_figures_of_its_evaluations(tmp_path):
+    metrics = [{f"squares_{k}shot/squared_error": 2.0 - k / step for k in range(3)} for step in (8, 16)]
+    evaluations = tuple({"step": step, "examples": step, "flops": 1.0, "loss": 1.0, "metrics": values}
+                        for step, values in zip((8, 16), metrics, strict=True))
+    write_record(RunRecord(name="mine", status="finished", evaluations=evaluations), tmp_path)
+    code, out, error = report(tmp_path)
+    assert (code, error) == (0, "")
+    assert out.splitlines() == [f"written {tmp_path / 'k_shot.png'}", f"written {tmp_path / 'k_shot.svg'}"]
+    assert (tmp_path / "k_shot.png").stat().st_size > 5_000
+
+    write_record(RunRecord(name="mine", status="finished", evaluations=({**evaluations[0], "metrics": {}},)), tmp_path)
+    with pytest.raises(ConfigError, match="no evaluation of .* has what a figure shows: train with `evaluations`"):
+        report_run(tmp_path)
