@@ -12,7 +12,7 @@ import importlib
 import json
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 _LINEN_FIELDS = ("parent", "name")  # Linen adds these to every module; they are no hyper-parameters.
@@ -80,11 +80,8 @@ def _parse(text: str, annotation: Any, name: str) -> Any:
                 continue
         return _parse(text, simple[-1], name)
     if wanted is typing.Literal:
-        if text in arguments:
-            return text
-        nearest = difflib.get_close_matches(text, map(str, arguments), n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else "one of " + ", ".join(arguments)
-        raise ConfigError(f"{name}={text} is not a choice; {hint}")
+        check_choice(name, text, arguments)
+        return text
     if wanted is tuple:
         parts = [part for part in text.strip("()[] ").split(",") if part.strip()]
         kinds = arguments[:1] * len(parts) if arguments[1:] == (...,) else arguments
@@ -109,6 +106,15 @@ def _parse(text: str, annotation: Any, name: str) -> Any:
         raise ConfigError(f"{name} cannot be set from a command line; set one of its fields")
     example = {bool: "true or false", int: "a whole number", float: "a number"}[wanted]
     raise ConfigError(f"{name}={text} has the wrong type; it takes {example}")
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Raises ConfigError, in one line that gives the nearest right one, for a value that is none of the choices."""
+    names = tuple(choices)
+    if value not in names:
+        nearest = difflib.get_close_matches(str(value), names, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else "one of " + ", ".join(names)
+        raise ConfigError(f"{name}={value} is not a choice; {hint}")
 
 
 def _integer(text: str) -> int | None:
