@@ -1,6 +1,7 @@
 """Measures genlab: the compiled step, the loop around it, its input, attention, generation, sampling, sweeps, fits.
 
     python -m launch.benchmark step --peer=../nanodo     the step against nanodo's, and that both compute the same
+    python -m launch.benchmark step --peer=../big_vision --family=vit      or mixer: against big_vision's
     python -m launch.benchmark loop                      the step in the real loop against the bare step
     python -m launch.benchmark input                     images a second, beside what the step of a ViT consumes
     python -m launch.benchmark sweep --peer=../nanodo    runs an hour of a sweep against nanodo's steps in a row
@@ -13,7 +14,8 @@
     python -m launch.benchmark fit --runs=TABLE.csv --columns=params=N,tokens=D --where="in_240 == 1"
 
 The sides take turns in short blocks within one process, and ratios are taken within a turn: the machine
-may be busy, but then it is for both. The peer is a checkout of https://github.com/google-deepmind/nanodo.
+may be busy, but then it is for both. A peer is a checkout of https://github.com/google-deepmind/nanodo or of
+https://github.com/google-research/big_vision.
 Exit codes: 0 measured, 1 the two sides do not compute the same, the input is too slow or a run failed, 2 bad input.
 """
 
@@ -31,9 +33,12 @@ from genlab.configuration import ConfigError
 from launch import flags as command
 
 CASES = ("step", "loop", "sweep", "fit", "input", "sample", "attention", "generate", "scaling", "population")
+PEERS = {"gpt": "nanodo", "vit": "big_vision", "mixer": "big_vision"}
 
-_PEER = flags.DEFINE_string("peer", None, "Root of a checkout of nanodo (for step and sweep).")
-_SHAPES = flags.DEFINE_string("shapes", None, "Models as WIDTH,LAYERS,HEADS, separated by blanks.")
+_PEER = flags.DEFINE_string("peer", None, "Root of a checkout of nanodo (for step and sweep) or big_vision (step).")
+_FAMILY = flags.DEFINE_enum("family", "gpt", ("gpt", "vit", "mixer"), "Of step: what is trained.")
+_SHAPES = flags.DEFINE_string("shapes", None, "Models as WIDTH,DEPTH,HEADS (of Mixers WIDTH,DEPTH), separated by "
+                              "blanks.")
 _TURNS = flags.DEFINE_integer("turns", 9, "How often each side takes its turn.", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 0.5, "Length of a turn. A turn of the loop is four times as long, a run "
                               "of the sweep 40 times, as nanodo runs it.", lower_bound=0.0)
@@ -50,11 +55,14 @@ _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the results.")
 def main(case: str) -> int:
     """Measures, prints a table and writes --output."""
     console = Console()
-    from launch.benchmarks.shapes import DEFAULT_SHAPES, parse_shapes
+    from launch.benchmarks.shapes import parse_shapes
 
-    shapes = parse_shapes(_SHAPES.value or DEFAULT_SHAPES)
+    if _FAMILY.value != "gpt" and case != "step":
+        raise ConfigError(f"--family={_FAMILY.value} is for step; {case} has its own models")
     if case in ("step", "sweep") and not _PEER.value:
-        raise ConfigError(f"{case} compares with nanodo: give --peer=PATH, the root of a checkout of it")
+        peer = PEERS[_FAMILY.value]
+        raise ConfigError(f"{case} compares with {peer}: give --peer=PATH, the root of a checkout of it")
+    shapes = parse_shapes(_SHAPES.value, _kind_of_shapes())
     if _OUTPUT.value and not Path(_OUTPUT.value).resolve().parent.is_dir():
         raise ConfigError(f"--output={_OUTPUT.value}: there is no folder {Path(_OUTPUT.value).parent}")
     before = os.getloadavg()[0]
@@ -93,9 +101,7 @@ def _measure(case: str, shapes: list, console: Console) -> tuple[dict, bool]:
         from launch.benchmarks import population
 
         return population.run(shapes, _TURNS.value, _SECONDS.value, console)
-    from launch.benchmarks.peer import load_peer
-
-    peer = load_peer(_PEER.value)
+    peer = importlib.import_module(f"launch.benchmarks.{PEERS[_FAMILY.value]}").load(_PEER.value)
     if case == "step":
         from launch.benchmarks import step
 
@@ -103,6 +109,12 @@ def _measure(case: str, shapes: list, console: Console) -> tuple[dict, bool]:
     from launch.benchmarks import sweep
 
     return sweep.run(peer, shapes, 40 * _SECONDS.value, _WORKERS.value, console)
+
+
+def _kind_of_shapes() -> type:
+    from launch.benchmarks import big_vision, shapes
+
+    return {"gpt": shapes.Shape, "vit": big_vision.ViTShape, "mixer": big_vision.MixerShape}[_FAMILY.value]
 
 
 def _circumstances(load_before: float) -> dict:

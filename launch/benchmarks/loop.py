@@ -63,7 +63,7 @@ def run(shapes: list[Shape], turns: int, seconds: float, console: Console) -> tu
     """Compares every shape and prints a table; returns (results, True)."""
     line = "{:>14}  {:>18}  {:>18}  {:>8}  {:>10}".format
     console.print("milliseconds a step, least / median over turns", highlight=False, soft_wrap=True)
-    console.print(line("w,layers,heads", "loop", "bare step", "cost", "of minima"), highlight=False, soft_wrap=True)
+    console.print(line("width,depth,heads", "loop", "bare step", "cost", "of minima"), highlight=False, soft_wrap=True)
     rows = []
     for shape in shapes:
         splits = load_splits(shape.experiment(1).data)

@@ -1,123 +1,75 @@
-"""nanodo's training step, from a checkout of nanodo: its model and its loss, with the same optimizer.
+"""One training step of a peer's checkout, with the same loss, optimizer, parameters and batches as genlab's.
 
-Nothing of it is copied here, and nothing of it is changed but this: its `data.get_in_out` gives the
-inputs and targets of a window of T + 1 tokens, where nanodo's own predicts T - 1 tokens of a window of
-T. So both sides predict the same T tokens; and nanodo/data.py, which needs TensorFlow Datasets and
-SentencePiece, is not imported.
+Nothing of a peer is copied here: its modules are imported from the folder that --peer names.
 """
 
-import importlib
-import sys
-import types
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from genlab.configuration import ConfigError
-from launch.benchmarks.shapes import OPTIMIZER, SCHEDULED_STEPS, SEQUENCE_LENGTH, VOCABULARY, Shape
+from genlab.training.optimizers import decay_mask
+from launch.benchmarks.shapes import OPTIMIZER, SCHEDULED_STEPS
 
 PyTree = Any
 
 
-@dataclass(frozen=True)
-class Peer:
-    """A checkout's modules nanodo.model and nanodo.loss."""
+class Peer(Protocol):
+    """A checkout."""
 
-    model: types.ModuleType
-    loss: types.ModuleType
+    name: str
 
-    def step(self, shape: Shape) -> "PeerStep":
+    def step(self, shape: Any) -> "PeerStep":
         """Its training step for a model of this shape."""
-        config = self.model.DoConfig(
-            D=shape.width, H=shape.num_heads, L=SEQUENCE_LENGTH, N=shape.depth, V=VOCABULARY, F=4 * shape.width,
-            fsdp_enabled=False)
-        return PeerStep(self.model.TransformerDo(config), self.loss, shape)
 
 
-def load_peer(path: str) -> Peer:
-    """The peer of a folder that holds nanodo/. Raises ConfigError if there is none."""
-    folder = Path(path)
-    if not (folder / "nanodo" / "model.py").is_file():
-        raise ConfigError(f"--peer={path} has no nanodo/model.py; give the root of a checkout of nanodo")
-    data = types.ModuleType("nanodo.data")
-    data.get_in_out = _inputs_and_targets
-    sys.modules["nanodo.data"] = data
-    sys.path.insert(0, str(folder.resolve()))
-    return Peer(*(importlib.import_module(f"nanodo.{name}") for name in ("model", "loss")))
-
-
-def _inputs_and_targets(tokens, pad_id: int = 0):
-    targets = tokens[:, 1:]
-    return tokens[:, :-1], targets, (targets != pad_id).astype(jnp.float32)
-
-
+@dataclass(frozen=True)
 class PeerStep:
-    """One optimizer step a dispatch, its state given up, as nanodo's Trainer jits it.
+    """One optimizer step a dispatch, its state given up.
 
-    Its own step also accumulates gradients and computes statistics of all parameters (optax.MultiSteps,
-    metrics.get_metrics); both are left out here, in its favour.
+    Attributes:
+      init: key -> parameters.
+      loss: (parameters, batch) -> the mean loss.
+      as_genlab: its parameters, or their gradient, in the places where genlab's model has them.
     """
 
-    def __init__(self, model: Any, loss: types.ModuleType, shape: Shape):
-        self.model = model
-        self.shape = shape
-        self._loss = loss
+    init: Callable[[jax.Array], PyTree]
+    loss: Callable[[PyTree, dict], jax.Array]
+    as_genlab: Callable[[PyTree], PyTree]
+
+    def __post_init__(self):
         hyperparameters = OPTIMIZER.hyperparameters(SCHEDULED_STEPS)
-        self.optimizer = optax.chain(
+        optimizer = optax.chain(
             optax.clip_by_global_norm(OPTIMIZER.clip_norm),
             optax.adamw(lambda step: OPTIMIZER.learning_rate_at(step, hyperparameters), b1=OPTIMIZER.beta1,
                         b2=OPTIMIZER.beta2, eps=OPTIMIZER.epsilon, weight_decay=OPTIMIZER.weight_decay,
-                        mask=_decayed))
-        self.step = jax.jit(self._step, donate_argnums=0)
+                        mask=decay_mask))
+
+        def step(state, batch):
+            params, opt_state = state
+            loss, gradient = jax.value_and_grad(self.loss)(params, batch)
+            updates, opt_state = optimizer.update(gradient, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), loss
+
+        object.__setattr__(self, "optimizer", optimizer)
+        object.__setattr__(self, "step", jax.jit(step, donate_argnums=0))
 
     def initial_params(self, seed: int = 0) -> PyTree:
-        """Fresh parameters."""
-        tokens = jnp.zeros((1, SEQUENCE_LENGTH), jnp.int32)
-        return jax.jit(self.model.init)(jax.random.key(seed), tokens)["params"]
+        """Fresh parameters, those too that start at zero, so that nothing is left out of a comparison."""
+        params = jax.jit(self.init)(jax.random.key(seed))
+        leaves, tree = jax.tree.flatten(params)
+        keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+        noise = [0.02 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+        return jax.tree.map(jnp.add, params, jax.tree.unflatten(tree, noise))
 
     def initial_state(self, params: PyTree) -> tuple[PyTree, PyTree]:
         """Parameters, copied, and the optimizer's state."""
         return jax.tree.map(jnp.copy, params), jax.jit(self.optimizer.init)(params)
 
-    def loss_and_gradient(self, params: PyTree, tokens) -> tuple[jax.Array, PyTree]:
-        """Its default loss on tokens [B, T + 1], and the gradient."""
-        loss = self._loss.get_default_loss_fn(tokens, self.model.apply, {})
-        (value, _), gradient = jax.value_and_grad(loss, has_aux=True)(params)
-        return value, gradient
+    def loss_and_gradient(self, params: PyTree, batch: dict) -> tuple[jax.Array, PyTree]:
+        """The loss of a batch, and its gradient."""
+        return jax.value_and_grad(self.loss)(params, batch)
 
-    def _step(self, state, tokens):
-        params, opt_state = state
-        loss, gradient = self.loss_and_gradient(params, tokens)
-        updates, opt_state = self.optimizer.update(gradient, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), loss
-
-
-def _decayed(params: PyTree) -> PyTree:
-    """As genlab: all but the norms' scales."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key != "scale", params)
-
-
-def as_genlab(tree: PyTree, shape: Shape) -> PyTree:
-    """nanodo's parameters, or their gradient, in the places where genlab's GPT has them."""
-    blocks = {f"block_{i}": _block(tree[f"blocks_{i}"], shape.width) for i in range(shape.depth)}
-    return {
-        "token_embedding": tree["embed"]["embedding"],
-        "position_embedding": tree["pos_embed"]["embedding"],
-        "transformer": blocks | {"final_norm": tree["out_ln"]},
-    }
-
-
-def _block(tree: PyTree, width: int) -> PyTree:
-    attention = tree["CausalAttn_0"]
-    qkv = [attention[name]["kernel"].reshape(width, width) for name in ("query", "key", "value")]
-    return {
-        "attention_norm": tree["LayerNorm_0"],
-        "attention": {"qkv": {"kernel": jnp.concatenate(qkv, axis=1)},
-                      "output": {"kernel": attention["attn_out_proj"]["kernel"].reshape(width, width)}},
-        "mlp_norm": tree["LayerNorm_1"],
-        "mlp": {"up": tree["Mlp_0"]["Dense_0"], "down": tree["Mlp_0"]["Dense_1"]},
-    }

@@ -15,7 +15,7 @@ LARGEST_LOSS_ERROR = 1e-5
 def run(shapes: list[Shape], turns: int, seconds: float, console: Console) -> tuple[dict, bool]:
     """Measures every shape; returns (results, whether each member's losses are those of its own run)."""
     line = "{:>14} {:>22} {:>22} {:>7} {:>11}".format
-    console.print(f"{MEMBERS} GPTs of WIDTH,LAYERS,HEADS, {STEPS_PER_DISPATCH} steps a dispatch; ms a step of all, "
+    console.print(f"{MEMBERS} GPTs of WIDTH,DEPTH,HEADS, {STEPS_PER_DISPATCH} steps a dispatch; ms a step of all, "
                   "least / median over turns", highlight=False, soft_wrap=True)
     console.print(line("shape", "one after another", "together", "ratio", "loss error"), highlight=False)
     rows = []

@@ -28,6 +28,8 @@ class Shape:
     depth: int
     num_heads: int
 
+    default = "16,1,1 32,2,2 64,4,4 128,4,4 256,6,8"
+
     def __str__(self) -> str:
         return f"{self.width},{self.depth},{self.num_heads}"
 
@@ -36,6 +38,10 @@ class Shape:
         model = GPT(vocab_size=VOCABULARY, context_length=SEQUENCE_LENGTH, width=self.width, depth=self.depth,
                     num_heads=self.num_heads)
         return NextToken(model=model)
+
+    def batches(self, steps: int) -> dict[str, np.ndarray]:
+        """Random tokens of so many steps."""
+        return {"tokens": random_batches(steps)}
 
     def experiment(self, steps: int, **training) -> Experiment:
         """A run of so many steps on the standard library's sources; `training`: further fields of its config."""
@@ -48,22 +54,20 @@ class Shape:
         )
 
 
-DEFAULT_SHAPES = "16,1,1 32,2,2 64,4,4 128,4,4 256,6,8"
-
-
-def parse_shapes(text: str) -> list[Shape]:
-    """Shapes of a flag: WIDTH,LAYERS,HEADS separated by blanks. Raises ConfigError."""
+def parse_shapes(text: str | None, kind: type = Shape) -> list:
+    """Shapes of a flag, separated by blanks: a number for every field of `kind`. Raises ConfigError."""
+    fields = dataclasses.fields(kind)
+    form = ",".join(field.name.removeprefix("num_").upper() for field in fields)
     shapes = []
-    for part in text.split():
+    for part in (kind.default if text is None else text).split():
         try:
-            width, depth, heads = (int(number) for number in part.split(","))
-        except ValueError:
-            raise ConfigError(f"--shapes: {part!r} is not WIDTH,LAYERS,HEADS, e.g. 64,4,4") from None
-        shape = Shape(width, depth, heads)
+            shape = kind(*(int(number) for number in part.split(",", len(fields) - 1)))
+        except (TypeError, ValueError):
+            raise ConfigError(f"--shapes: {part!r} is not {form}, e.g. {kind.default.split()[0]}") from None
         shape.objective().validate()
         shapes.append(shape)
     if not shapes:
-        raise ConfigError("--shapes names no shape; give WIDTH,LAYERS,HEADS, separated by blanks")
+        raise ConfigError(f"--shapes names no shape; give {form}, separated by blanks")
     return shapes
 
 

@@ -1,4 +1,4 @@
-"""The compiled training step against nanodo's: same shapes, parameters, batches and optimizer."""
+"""The compiled training step against a peer's: same shapes, parameters, batches and optimizer."""
 
 from typing import Any
 
@@ -10,22 +10,16 @@ from rich.console import Console
 from genlab.training.plans import choose_plan
 from genlab.training.program import Program, program_for
 from genlab.training.step import TrainState
-from launch.benchmarks.peer import Peer, PeerStep, as_genlab
-from launch.benchmarks.shapes import (
-    BATCH_SIZE,
-    OPTIMIZER,
-    SCHEDULED_STEPS,
-    STEPS_PER_DISPATCH,
-    Shape,
-    random_batches,
-)
+from launch.benchmarks.peer import Peer, PeerStep
+from launch.benchmarks.shapes import BATCH_SIZE, OPTIMIZER, SCHEDULED_STEPS, STEPS_PER_DISPATCH
 from launch.benchmarks.timing import Comparison, Side, compare, geometric_mean, milliseconds
 
 # Rounding: float32 sums in another order, through at most six layers.
 LARGEST_LOSS_ERROR, LARGEST_GRADIENT_ERROR = 1e-5, 1e-4
+NEGLIGIBLE = 1e-3
 
 
-def program(shape: Shape) -> Program:
+def program(shape: Any) -> Program:
     """genlab's own compiled functions for this shape, on one device."""
     return program_for(shape.objective(), OPTIMIZER, 1, None, choose_plan(BATCH_SIZE, devices=1))
 
@@ -36,15 +30,14 @@ class Trainer:
     Starts from `params`, or fresh ones; `batches` are stacked host arrays, random ones by default.
     """
 
-    def __init__(self, shape: Shape, params: Any = None, batches: Any = None):
+    def __init__(self, shape: Any, params: Any = None, batches: Any = None):
         self.program = program(shape)
         self.state: TrainState = self.program.initial_state(0, OPTIMIZER.hyperparameters(SCHEDULED_STEPS))
         if params is not None:
             # Copied, because the step gives its state up.
             params = jax.device_put(jax.tree.map(jnp.copy, params), self.program.plan.replicated)
             self.state = self.state._replace(params=params)
-        batches = {"tokens": random_batches(STEPS_PER_DISPATCH)} if batches is None else batches
-        self.batches = self.program.plan.put(batches)
+        self.batches = self.program.plan.put(shape.batches(STEPS_PER_DISPATCH) if batches is None else batches)
 
     def dispatch(self) -> Any:
         """Starts K steps; returns their losses [K] as (total, weight)."""
@@ -56,57 +49,62 @@ class Trainer:
         return Side(name, self.dispatch, jax.block_until_ready, STEPS_PER_DISPATCH)
 
 
-def peer_side(step: PeerStep, params: Any) -> Side:
-    """nanodo's step, one a dispatch."""
+def peer_side(peer: Peer, step: PeerStep, shape: Any, params: Any) -> Side:
+    """The peer's step, one a dispatch."""
     state = step.initial_state(params)
-    tokens = jnp.asarray(random_batches(1)[0])
+    batch = {name: jnp.asarray(array[0]) for name, array in shape.batches(1).items()}
 
     def dispatch():
         nonlocal state
-        state, loss = step.step(state, tokens)
+        state, loss = step.step(state, batch)
         return loss
 
-    return Side("nanodo", dispatch, jax.block_until_ready)
+    return Side(peer.name, dispatch, jax.block_until_ready)
 
 
-def agreement(step: PeerStep, shape: Shape, params: Any) -> dict[str, float]:
+def agreement(step: PeerStep, shape: Any, params: Any) -> dict[str, float]:
     """How far the two sides are apart: loss, gradient, and losses of the first K steps of training.
 
-    The gradient's error is the largest of any parameter over the largest entry of its array.
+    The gradient's error is the largest of any parameter over the largest entry of its array; that of an array whose
+    gradient is nothing but rounding, as of the keys' biases, over a thousandth of the largest of all.
     """
-    tokens = random_batches(1)[0]
-    loss, gradient = jax.jit(step.loss_and_gradient)(params, tokens)
+    batches = shape.batches(STEPS_PER_DISPATCH)
+    batches = [{name: array[k] for name, array in batches.items()} for k in range(STEPS_PER_DISPATCH)]
+    loss, gradient = jax.jit(step.loss_and_gradient)(params, batches[0])
 
     def genlab_loss(params):
-        return shape.objective().loss({"params": params}, {"tokens": tokens}, jax.random.key(0), True)[0]
+        return shape.objective().loss({"params": params}, batches[0], jax.random.key(0), True)[0]
 
-    our_loss, our_gradient = jax.jit(jax.value_and_grad(genlab_loss))(as_genlab(params, shape))
-    errors = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max() / jnp.abs(b).max()),
-                          our_gradient, as_genlab(gradient, shape))
-    total, weight = Trainer(shape, as_genlab(params, shape)).dispatch()
+    our_loss, our_gradient = jax.jit(jax.value_and_grad(genlab_loss))(step.as_genlab(params))
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(our_gradient))
+    errors = jax.tree.map(
+        lambda a, b: float(jnp.abs(a - b).max() / jnp.maximum(jnp.abs(b).max(), NEGLIGIBLE * largest)),
+        our_gradient, step.as_genlab(gradient))
+    total, weight = (np.asarray(part) for part in Trainer(shape, step.as_genlab(params)).dispatch())
     state, losses = step.initial_state(params), []
-    for batch in random_batches(STEPS_PER_DISPATCH):
+    for batch in batches:
         state, peer_loss = step.step(state, batch)
         losses.append(float(peer_loss))
-    trajectory = np.abs(np.asarray(total) / np.asarray(weight) - losses).max()
+    losses_of_ours = total.reshape(len(losses), -1).sum(1) / weight.reshape(len(losses), -1).sum(1)
+    trajectory = np.abs(losses_of_ours - losses).max()
     return {"loss": float(our_loss), "loss_error": abs(float(our_loss - loss)) / float(loss),
             "gradient_error": max(jax.tree.leaves(errors)), "trajectory_error": float(trajectory)}
 
 
-def run(peer: Peer, shapes: list[Shape], turns: int, seconds: float, console: Console) -> tuple[dict, bool]:
+def run(peer: Peer, shapes: list, turns: int, seconds: float, console: Console) -> tuple[dict, bool]:
     """Compares every shape and prints a table; returns (results, whether the two compute the same)."""
     rows = []
     line = "{:>14}  {:>18}  {:>18}  {:>6}  {:>9}  {:>8}  {:>8}  {:>8}".format
     console.print("milliseconds a step, least / median over turns; errors of loss, gradient and "
                   f"{STEPS_PER_DISPATCH} steps' losses", highlight=False, soft_wrap=True)
-    console.print(line("w,layers,heads", "nanodo", "genlab", "ratio", "of minima", "loss", "gradient", "steps"),
+    console.print(line("shape", peer.name, "genlab", "ratio", "of minima", "loss", "gradient", "steps"),
                   highlight=False, soft_wrap=True)
     for shape in shapes:
         step = peer.step(shape)
         params = step.initial_params()
         errors = agreement(step, shape, params)
-        trainer = Trainer(shape, as_genlab(params, shape))
-        found: Comparison = compare(peer_side(step, params), trainer.side(), turns, seconds)
+        trainer = Trainer(shape, step.as_genlab(params))
+        found: Comparison = compare(peer_side(peer, step, shape, params), trainer.side(), turns, seconds)
         rows.append({"shape": str(shape), **errors, **found.to_json()})
         console.print(line(
             str(shape), milliseconds(found.first), milliseconds(found.second), f"{found.ratio:.2f}",

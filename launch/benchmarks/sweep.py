@@ -25,7 +25,7 @@ from genlab.sweeps.runner import run_sweep
 from genlab.sweeps.sweep import Sweep
 from genlab.sweeps.watching import SweepView
 from launch.benchmarks.peer import Peer
-from launch.benchmarks.shapes import STEPS_PER_DISPATCH, Shape, random_batches
+from launch.benchmarks.shapes import STEPS_PER_DISPATCH, Shape
 from launch.benchmarks.timing import geometric_mean
 
 SEEDS = 4  # Runs of each shape: the first pays for the compilation.
@@ -41,12 +41,13 @@ def _peer_run(peer: Peer, shape: Shape, steps: int) -> tuple[float, float]:
     """(seconds of start and compilation, seconds a step)."""
     started = time.perf_counter()
     step = peer.step(shape)
-    state, tokens = step.initial_state(step.initial_params()), random_batches(1)[0]
-    state, loss = step.step(state, tokens)
+    state = step.initial_state(step.initial_params())
+    batch = {name: array[0] for name, array in shape.batches(1).items()}
+    state, loss = step.step(state, batch)
     jax.block_until_ready(loss)
     compiled = time.perf_counter()
     for _ in range(steps):
-        state, loss = step.step(state, tokens)
+        state, loss = step.step(state, batch)
     jax.block_until_ready(loss)
     return compiled - started, (time.perf_counter() - compiled) / steps
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from genlab.configuration import ConfigError
-from launch.benchmarks.peer import load_peer
+from launch.benchmarks import big_vision, nanodo
 from launch.benchmarks.shapes import parse_shapes
 from launch.benchmarks.timing import Comparison, Side, compare, geometric_mean
 from tests.launch.commands import run_command
@@ -124,12 +124,12 @@ def test_bad_input_is_one_line(arguments, message):
 
 def test_a_folder_without_nanodo():
     with pytest.raises(ConfigError, match="--peer=/nowhere has no nanodo/model.py"):
-        load_peer("/nowhere")
+        nanodo.load("/nowhere")
 
 
 def test_shapes_are_checked():
     assert [str(shape) for shape in parse_shapes("16,1,1  64,4,4")] == ["16,1,1", "64,4,4"]
-    with pytest.raises(ConfigError, match="'64,4' is not WIDTH,LAYERS,HEADS"):
+    with pytest.raises(ConfigError, match="'64,4' is not WIDTH,DEPTH,HEADS"):
         parse_shapes("64,4")
     with pytest.raises(ConfigError, match="not divisible by num_heads"):
         parse_shapes("16,1,3")
@@ -148,3 +148,12 @@ def test_a_side_waits_for_every_turn():
     found = compare(first, second, turns=3, seconds=0.0)
     assert len(found.first) == len(found.second) == 3
     assert len(waited) == 2 * 2 * 4  # two sides, twice a turn, three turns and one that is not counted
+
+
+def test_shapes_of_other_families():
+    assert parse_shapes("64,4", big_vision.MixerShape) == [big_vision.MixerShape(64, 4)]
+    assert len(parse_shapes(None, big_vision.ViTShape)) == 3
+    with pytest.raises(ConfigError, match="'64,4' is not WIDTH,DEPTH,HEADS"):
+        parse_shapes("64,4", big_vision.ViTShape)
+    with pytest.raises(ConfigError, match="--peer=/nowhere has no big_vision/models/vit.py"):
+        big_vision.load("/nowhere")
