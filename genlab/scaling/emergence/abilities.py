@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from genlab.scaling.emergence.metrics import METRICS
+from genlab.scaling.emergence.metrics import METRICS, SHARP, SMOOTH
 from genlab.scaling.emergence.tables import decimals, long_table, nearest, parse_levels, rename
 from genlab.scaling.runs import FLOPS_PER_PARAM_TOKEN, LeftOut, Runs, parse_columns, read_frame
 
@@ -160,7 +160,7 @@ def _check(rows: pd.DataFrame, source: str) -> None:
             if (wrong := (part[what] < low - 1e-9) | (part[what] > high + 1e-9)).any():
                 hint = "a share between 0 and 1 (percent: COLUMN*0.01)" if metric in _SHARES else f"{low:g} to {high:g}"
                 raise ValueError(f"{source}: {what} of {name} is {part.loc[wrong, what].iloc[0]:g}; it must be {hint}")
-        if (part["chance"] == METRICS[metric].perfect).any():
+        if metric in (*SHARP, *SMOOTH) and (part["chance"] == METRICS[metric].perfect).any():
             raise ValueError(f"{source}: the chance level of {name} is {METRICS[metric].perfect:g}, as good as can be")
 
 
@@ -226,6 +226,10 @@ def _scales(flops: pd.Series) -> int:
 
 
 def _shares(rows: pd.DataFrame) -> np.ndarray:
-    """How far each value is from chance towards the best there is: 0 at chance, 1 for always right."""
+    """How far each value is from chance towards the best there is: 0 at chance, 1 for always right.
+
+    NaN where chance is the best there is: who knows nothing can be calibrated.
+    """
     perfect = rows["metric"].map({name: metric.perfect for name, metric in METRICS.items()})
-    return ((rows["value"] - rows["chance"]) / (perfect - rows["chance"])).to_numpy(float)
+    room = perfect - rows["chance"]
+    return ((rows["value"] - rows["chance"]) / room.where(room != 0)).to_numpy(float)
