@@ -14,7 +14,7 @@ from absl import logging
 
 from genlab.configuration import ConfigError, from_json
 from genlab.data.batches import sequential_batches
-from genlab.data.sources import Splits
+from genlab.data.sources import Source, Splits
 from genlab.objectives.metric import Estimate
 from genlab.objectives.probes import Collect
 from genlab.training.checkpoints import Checkpoints
@@ -140,8 +140,8 @@ def run_evaluations(evaluations: Sequence[Any], program: Program, variables: PyT
 def collector(program: Program, variables: PyTree, splits: Splits, batch_size: int) -> Collect:
     """The function `collect(split, read, examples)` of evaluations (genlab/objectives/probes.py); it remembers."""
     @functools.cache
-    def collect(split: str, read: Reading, examples: int = 0) -> dict[str, Any]:
-        source = splits.train if split == "train" else splits.held_out
+    def collect(split: str | Source, read: Reading, examples: int = 0) -> dict[str, Any]:
+        source = {"train": splits.train, "held_out": splits.held_out}[split] if isinstance(split, str) else split
         batches = sequential_batches(source, batch_size, examples or None,
                                      process_index=jax.process_index(), process_count=jax.process_count())
         return collect_outputs(program, variables, batches, read)

@@ -33,18 +33,24 @@ class Calibration:
         """See genlab/objectives/probes.py."""
         found = collect("held_out", ("probabilities",), self.held_out_examples)
         p_NK, labels_N = found["probabilities"].astype(np.float64), found["label"]
-        confidence_N, correct_N = p_NK.max(axis=-1), p_NK.argmax(axis=-1) == labels_N
-        bins_N = np.minimum((confidence_N * self.bins).astype(int), self.bins - 1)
-        gaps_N = correct_N - confidence_N
-        random = np.random.default_rng(0)
-        again = [self._error(bins_N[i], gaps_N[i])
-                 for i in (random.integers(len(gaps_N), size=len(gaps_N)) for _ in range(self.resamples))]
+        correct_N = p_NK.argmax(axis=-1) == labels_N
         brier_N = np.square(p_NK - np.eye(p_NK.shape[-1])[labels_N]).sum(axis=-1)
         return {
-            "calibration_error": Estimate(self._error(bins_N, gaps_N), float(np.std(again, ddof=1))),
+            "calibration_error": calibration_error(p_NK.max(axis=-1), correct_N, self.bins, self.resamples),
             "brier_score": Estimate(float(brier_N.mean()), float(brier_N.std(ddof=1) / np.sqrt(len(brier_N)))),
         }
 
-    def _error(self, bins_N, gaps_N) -> float:
-        """sum over bins |sum of (correct - confidence)| / N."""
-        return float(np.abs(np.bincount(bins_N, gaps_N, self.bins)).sum() / len(gaps_N))
+
+def calibration_error(confidence_N: np.ndarray, correct_N: np.ndarray, bins: int = 15,
+                      resamples: int = 200) -> Estimate:
+    """sum over bins of the confidence |sum of (correct - confidence)| / N, with its bootstrap standard error."""
+    bins_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
+    gaps_N = correct_N - confidence_N
+
+    def error(bins_N, gaps_N) -> float:
+        return float(np.abs(np.bincount(bins_N, gaps_N, bins)).sum() / len(gaps_N))
+
+    random = np.random.default_rng(0)
+    again = [error(bins_N[i], gaps_N[i])
+             for i in (random.integers(len(gaps_N), size=len(gaps_N)) for _ in range(resamples))]
+    return Estimate(error(bins_N, gaps_N), float(np.std(again, ddof=1)))

@@ -112,6 +112,13 @@ class NextToken:
             metrics["accuracy"] = metric(jnp.argmax(logits_BTV, axis=-1) == targets_BT)
         return loss, metrics, {}
 
+    def outputs(self, variables, batch) -> dict[str, jax.Array]:
+        """Returns of each token after the first its "log_probability" in nats, and "correct": if none is likelier."""
+        tokens = batch["tokens"].astype(jnp.int32)
+        logits_BTV = self.model.apply(variables, tokens[:, :-1])
+        losses_BT, _ = ops.cross_entropy(logits_BTV, tokens[:, 1:])
+        return {"log_probability": -losses_BT, "correct": jnp.argmax(logits_BTV, axis=-1) == tokens[:, 1:]}
+
     def generate(self, variables, prompts, **settings) -> list[np.ndarray]:
         """Returns the tokens that follow each prompt; settings and errors as in models.generation.generate."""
         return generation.generate(self.model, variables["params"], prompts, **settings)

@@ -1,9 +1,11 @@
 """What frozen features are worth: a linear probe on a few labels, and nearest neighbours.
 
 An evaluation is a frozen config with `run(collect) -> {name: Estimate}`, where `collect(split, read, examples)` gives
-what is read of "train" or "held_out" examples, and their "label", as arrays: either names of the objective's `outputs`,
-or a hashable function (objective, variables, batch) -> {name: array [B, ...]} of the evaluation's own. Its
-`check(objective, data)` raises ConfigError, before a run begins, where that lacks what the evaluation reads.
+what is read of "train" or "held_out" examples, or of a source (genlab/data/sources.py) of the evaluation's own, and
+their "label", as arrays: either names of the objective's `outputs`, or a hashable function (objective, variables,
+batch) -> {name: array [B, ...]} of the evaluation's own. Its `check(objective, data)` raises ConfigError, before a run
+begins, where that lacks what the evaluation reads. A number that is no estimate, such as a chance level, has NaN as its
+standard error.
 """
 
 import dataclasses
