@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import math
 import shutil
 
+import pandas as pd
 import pytest
 
 from genlab.configuration import ConfigError
@@ -12,6 +14,7 @@ from genlab.experiment import Experiment, Result
 from genlab.files import BusyError, DiskFullError, writer_lock
 from genlab.models.gpt import GPT
 from genlab.objectives.next_token import NextToken
+from genlab.scaling import read_runs
 from genlab.sweeps.record import RunRecord, read_record
 from genlab.sweeps.run import check_data, completed, job, run_one, single_run
 from genlab.sweeps.sweep import Sweep
@@ -49,6 +52,23 @@ def test_a_run_leaves_its_record(done):
     assert record.device_kind and record.device_count == 1 and record.process_count == 1
     assert record.seconds > record.compile_seconds > 0 and record.tokens_per_second > 0
     assert record.started_at <= record.finished_at
+
+
+def test_a_record_has_every_evaluation_with_what_was_spent_until_then(done):
+    run, _, _ = done
+    history = tuple((step, {"loss": Estimate(3.0, 0.1), "task/exact_match": Estimate(1 / 3, 0.01),
+                            "task/exact_match/chance": Estimate(0.25, math.nan)}) for step in (2, 4))
+    result = Result(Outcome("finished", 4, metrics=history[-1][1], evaluations=history, flops_per_step=1e6), 1, 1, 32,
+                    256, 256, 1.0, 4e6, {})
+    record = completed(RunRecord(), result, run.experiment)
+    assert record.metrics == {"task/exact_match": 1 / 3, "task/exact_match_se": 0.01, "task/exact_match/chance": 0.25}
+    assert record.evaluations == tuple({
+        "step": step, "flops": 1e6 * step, "tokens": 64 * step, "loss": 3.0,
+        "metrics": {"task/exact_match": 0.333333, "task/exact_match_se": 0.01, "task/exact_match/chance": 0.25}}
+        for step in (2, 4))
+    frame = pd.DataFrame([dataclasses.replace(record, params=10).to_row()]).replace("", None)
+    runs = read_runs(frame, needed=("params", "loss"))
+    assert len(runs) == 1 and runs.column("task/exact_match")[0] == 1 / 3
 
 
 def test_a_finished_run_is_not_run_again(done):

@@ -61,9 +61,13 @@ def test_folders_of_other_things_are_refused(tmp_path):
 
 def test_the_table_has_the_runs_that_ended_in_the_order_of_the_sweep(tmp_path):
     store, runs = stored(tmp_path, grid()), grid().runs()
-    records = {run.name: RunRecord(**run.identity(), status="finished") for run in (runs[5], runs[2])}
+    # More than the 128 KB that Python's csv takes in a cell by itself.
+    history = tuple({"step": step, "metrics": {"a" * 1_000: 0.5}} for step in range(200))
+    records = {run.name: RunRecord(**run.identity(), status="finished", evaluations=history)
+               for run in (runs[5], runs[2])}
     store.write_table(runs, records)
     assert [record.name for record in store.read_table()] == [runs[2].name, runs[5].name]
+    assert store.read_table()[0].evaluations == history
 
 
 def test_a_record_of_another_experiment_does_not_count(tmp_path):

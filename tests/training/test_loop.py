@@ -1,5 +1,6 @@
 import itertools
 import json
+import math
 
 import jax
 import numpy as np
@@ -41,6 +42,33 @@ def test_learns_and_reports(run_regression, tmp_path):
     rows = read_metrics(tmp_path / "run")
     assert [r["step"] for r in rows if "loss" in r] == [100, 200, 300]
     assert [r["step"] for r in rows if "held_out/loss" in r] == [100, 200, 300]
+
+
+def test_every_evaluation_stands_in_the_outcome(run_regression, tmp_path):
+    whole = run_regression("whole", evaluate_steps=4, evaluate_growth=2.0)
+    assert [step for step, _ in whole.evaluations] == [4, 8, 16, 20]
+    assert whole.evaluations[-1][1] == whole.metrics
+    logged = {r["step"]: r["held_out/loss"] for r in read_metrics(tmp_path / "whole") if "held_out/loss" in r}
+    assert logged == {step: found["loss"].mean for step, found in whole.evaluations}
+    run_regression("parts", evaluate_steps=4, evaluate_growth=2.0, **stop_after(8))
+    assert run_regression("parts", evaluate_steps=4, evaluate_growth=2.0).evaluations == whole.evaluations
+
+
+def test_evaluations_come_at_their_distances():
+    def steps(dispatch=1, **settings):
+        training = Training(steps=1_000, **settings)
+        return [stop for stop in range(dispatch, 1_001, dispatch) if training.evaluates_within(stop - dispatch, stop)]
+
+    assert steps() == [1_000] and steps(evaluate_steps=300) == [300, 600, 900, 1_000]
+    assert steps(evaluate_steps=300, dispatch=8) == [304, 600, 904, 1_000]
+    growing = steps(evaluate_steps=50, evaluate_growth=1.3)
+    exact = [50 * 1.3**k for k in range(12)]
+    assert growing == [math.ceil(mark) for mark in exact if mark <= 1_000] + [1_000]
+    assert steps(evaluate_steps=1, evaluate_growth=10.0) == [1, 10, 100, 1_000]
+    # Marks closer than a dispatch share one evaluation.
+    assert steps(evaluate_steps=50, evaluate_growth=1.05, dispatch=100) == list(range(100, 1_001, 100))
+    with pytest.raises(ConfigError, match="training.evaluate_growth=0.5 must be at least 1"):
+        Training(evaluate_growth=0.5)
 
 
 @pytest.mark.parametrize("stop", [4, 8, 12])
