@@ -6,13 +6,17 @@
     python -m launch.evaluate --workdir=runs/digits --evaluation=likelihood,samples --guidance=2 --features=runs/resnet
     python -m launch.evaluate --workdir=runs/moons --evaluation=points
     python -m launch.evaluate --workdir=runs/gpt --evaluation=induction,loss_by_position
+    python -m launch.evaluate --workdir=runs/mixture --evaluation=tasks --shots=2
+    python -m launch.evaluate --workdir=runs/gpt --evaluation=tasks --task_files=task.json,lines.jsonl
 
 Evaluations: few_shot (a linear probe on 5, 10 and 25 labels a class), knn (a vote of nearest neighbours), both on
 frozen features; calibration (expected calibration error and Brier score). --untrained asks fresh parameters instead of
 the trained ones: the baseline of a probe.
 
 Of language models: induction (every head's attention, on a repeated random pattern, to what followed the token before),
-loss_by_position (nats per token by how much was read before). Of models that learn functions in context: k_shot (their
+loss_by_position (nats per token by how much was read before), tasks (the held-out problems of the run's own tasks, or
+those of files in BIG-bench's format: exact match, log-probability and five more, each with its chance level; zero-shot,
+or after so many solved problems). Of models that learn functions in context: k_shot (their
 error at every number of examples, beside the best there is).
 
 Of diffusion models: likelihood (exact bits per dimension, by the probability-flow ODE), samples (Fréchet, kernel and
@@ -30,6 +34,7 @@ import math
 from absl import flags
 
 from genlab.configuration import ConfigError
+from genlab.data.tasks import BigBench
 from genlab.diffusion.likelihood import flow_of
 from genlab.objectives.calibration import Calibration
 from genlab.objectives.generation import BitsPerDimension, PointQuality, SampleQuality
@@ -37,6 +42,7 @@ from genlab.objectives.in_context import KShot
 from genlab.objectives.induction import InductionHeads
 from genlab.objectives.loss_by_position import LossByPosition
 from genlab.objectives.probes import FewShotProbe, NearestNeighbours
+from genlab.objectives.task_scores import TaskScores
 from genlab.trained import load_run
 from genlab.training.program import enable_compilation_cache
 from launch import flags as command
@@ -45,7 +51,8 @@ from launch.samples.scores import scores
 
 EVALUATIONS = {"few_shot": FewShotProbe(), "knn": NearestNeighbours(), "calibration": Calibration(),
                "likelihood": BitsPerDimension(), "samples": SampleQuality(), "points": PointQuality(None),
-               "induction": InductionHeads(), "loss_by_position": LossByPosition(), "k_shot": KShot(None)}
+               "induction": InductionHeads(), "loss_by_position": LossByPosition(), "k_shot": KShot(None),
+               "tasks": TaskScores}
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _EXAMPLES = flags.DEFINE_integer("examples", 0, "Held-out examples, evenly spaced; 0 for all.", lower_bound=0)
@@ -60,9 +67,14 @@ _SAMPLES = flags.DEFINE_integer("samples", 1_000, "Samples to score, at most as 
 _START = flags.DEFINE_float("start", None, "The time that samples end at, by default the experiment's; and that the "
                             "likelihood begins at, by default the smallest that was trained.")
 _FEATURES = flags.DEFINE_string("features", "pixels", "What samples are compared by.")
+_SHOTS = flags.DEFINE_integer("shots", 0, "Solved problems before each, of tasks.", lower_bound=0)
+_TASK_FILES = flags.DEFINE_list("task_files", [], "Files of tasks in BIG-bench's format, in place of the run's tasks.")
 _OF_DIFFUSION = ("samples", "points", "likelihood")
 _READERS = {"sampler": _OF_DIFFUSION, "steps": _OF_DIFFUSION, "start": _OF_DIFFUSION,
-            "guidance": ("samples",), "samples": ("samples", "points"), "features": ("samples",)}
+            "guidance": ("samples",), "samples": ("samples", "points"), "features": ("samples",),
+            "shots": ("tasks",), "task_files": ("tasks",)}
+# What is known of a number stands beside it in a record, and behind it on the screen.
+_COMPANIONS = ("/chance", "/examples", "/answer_length")
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object instead of a table.")
 
 
@@ -94,7 +106,10 @@ def main() -> int:
         return 0
     print(f"step {run.step} of {_WORKDIR.value}, on {_EXAMPLES.value or 'all'} held-out examples")
     for name, (mean, standard_error) in sorted(found.items()):
-        print(f"{name:>17} {mean:.5f} +- {'unknown' if math.isnan(standard_error) else f'{standard_error:.5f}'}")
+        if not name.endswith(_COMPANIONS):
+            chance = f" (chance {found[f'{name}/chance'].mean:.5g})" if f"{name}/chance" in found else ""
+            error = "unknown" if math.isnan(standard_error) else f"{standard_error:.5f}"
+            print(f"{name:>17} {mean:.5f} +- {error}{chance}")
     if record:
         print(record)
         for name, score in read.items():
@@ -114,6 +129,8 @@ def _set_up(evaluation, run):
         if flags.FLAGS["samples"].present:
             given["samples"] = _SAMPLES.value
         return dataclasses.replace(evaluation, **given)
+    if evaluation is TaskScores:
+        return _task_scores(run.experiment.data)
     if isinstance(evaluation, KShot):
         return dataclasses.replace(evaluation, functions=getattr(run.experiment.data, "functions", None))
     if isinstance(evaluation, BitsPerDimension):
@@ -128,6 +145,16 @@ def _set_up(evaluation, run):
     # A pool of labels that grows with the classes, up to what there is.
     classes = getattr(run.experiment.data, "num_classes", 0)
     return dataclasses.replace(evaluation, train_examples=max(evaluation.train_examples, 64 * classes))
+
+
+def _task_scores(data) -> TaskScores:
+    """Scores on the files of tasks, or else on the tasks that the run has learnt."""
+    if not _TASK_FILES.value and not hasattr(data, "tasks"):
+        raise ConfigError(f"{type(data).__name__} has no tasks; name files of tasks with --task_files")
+    settings = {"tasks": tuple(map(BigBench, _TASK_FILES.value))} if _TASK_FILES.value else {}
+    if _EXAMPLES.value:
+        settings |= {"examples": _EXAMPLES.value, "detailed_examples": _EXAMPLES.value}
+    return TaskScores.of(data, shots=_SHOTS.value, **settings)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """describe, evaluate and sample from the command line, and what all commands share."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,24 @@ def test_evaluate_repeats_the_runs_own_numbers(launch, finished):
     assert found["step"] == 24
     assert found["loss"]["mean"] == pytest.approx(result.outcome.metrics["loss"].mean, rel=1e-5)
     assert found["loss"]["standard_error"] > 0
+
+
+def test_evaluate_asks_a_file_of_tasks(launch, finished, tmp_path):
+    """In rows of at most 16 tokens, which is all that the model takes."""
+    folder, _ = finished
+    path = tmp_path / "sums.jsonl"
+    path.write_text("".join(json.dumps({"input": f"{n}+1", "target": f"{n + 1}"}) + "\n" for n in range(8)))
+    code, out, error = launch("evaluate", f"--workdir={folder}", "--examples=8", "--evaluation=tasks",
+                              f"--task_files={path}")
+    assert (code, error) == (0, "")
+    line = next(line for line in out.splitlines() if line.strip().startswith("sums/log_probability"))
+    assert re.fullmatch(r"sums/log_probability -\d+\.\d+ \+- \d+\.\d+ \(chance -\d+\.\d+\)", line.strip())
+    code, _, error = launch("evaluate", f"--workdir={folder}", "--evaluation=tasks", f"--task_files={path}",
+                            "--shots=2")
+    assert code == 2 and error.count("\n") == 1
+    assert error.startswith("error: sums_2shot does not fit: its rows have up to")
+    code, _, error = launch("evaluate", f"--workdir={folder}", "--evaluation=tasks")
+    assert (code, error) == (2, "error: Text has no tasks; name files of tasks with --task_files\n")
 
 
 def test_sample_continues_each_prompt(launch, finished):
