@@ -91,6 +91,12 @@ def agreement(step: PeerStep, shape: Any, params: Any) -> dict[str, float]:
             "gradient_error": max(jax.tree.leaves(errors)), "trajectory_error": float(trajectory)}
 
 
+def alike(rows: list[dict]) -> bool:
+    """Whether the two sides' losses and gradients differ by no more than rounding."""
+    return all(row["loss_error"] < LARGEST_LOSS_ERROR and row["gradient_error"] < LARGEST_GRADIENT_ERROR
+               for row in rows)
+
+
 def run(peer: Peer, shapes: list, turns: int, seconds: float, console: Console) -> tuple[dict, bool]:
     """Compares every shape and prints a table; returns (results, whether the two compute the same)."""
     rows = []
@@ -113,8 +119,6 @@ def run(peer: Peer, shapes: list, turns: int, seconds: float, console: Console) 
     means = {name: geometric_mean([row[name] for row in rows]) for name in ("ratio", "ratio_of_minima")}
     console.print(f"geometric mean {means['ratio']:.2f} (of minima {means['ratio_of_minima']:.2f})",
                   highlight=False, soft_wrap=True)
-    agree = all(row["loss_error"] < LARGEST_LOSS_ERROR and row["gradient_error"] < LARGEST_GRADIENT_ERROR
-                for row in rows)
-    if not agree:
+    if not alike(rows):
         console.print("the two sides do not compute the same")
-    return {"shapes": rows, "geometric_mean": means}, agree
+    return {"shapes": rows, "geometric_mean": means}, alike(rows)

@@ -1,5 +1,7 @@
 """Layer-wise learning rates: which leaf lies how deep, and that a frozen trunk stays."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from genlab.models.resnet import ResNet
 from genlab.models.vit import ViT
 from genlab.objectives.classification import Classification
 from genlab.training.layers import layer_multipliers
-from genlab.training.optimizers import SGD, AdamW
+from genlab.training.optimizers import SGD, AdamW, initial_optimizer_state
 from genlab.training.step import initial_state, make_train_step
 
 VIT = {"num_classes": 3, "image_size": 4, "channels": 1, "patch_size": 2, "width": 8, "depth": 3, "num_heads": 2}
@@ -26,6 +28,20 @@ def multipliers(model, decay):
     return {
         "/".join(key.key for key in path): rate for path, rate in jax.tree_util.tree_leaves_with_path(found)
     }, params
+
+
+@functools.cache
+def start(objective):
+    """The state of a plain optimizer, compiled once."""
+    return jax.jit(lambda: initial_state(objective, SGD(), 0, SGD().hyperparameters(10), False))()
+
+
+def first_step(objective, optimizer):
+    """(state, the state after one step, metrics)."""
+    state = start(objective)
+    state = state._replace(opt_state=jax.jit(functools.partial(initial_optimizer_state, optimizer))(state.params),
+                           hyperparameters=optimizer.hyperparameters(10))
+    return state, *jax.jit(make_train_step(objective, optimizer))(state, BATCH)
 
 
 def test_a_vit_decays_from_head_to_embedding():
@@ -65,13 +81,13 @@ def test_blocks_of_later_stages_lie_above_those_of_earlier_ones():
 def test_zero_freezes_all_but_the_head_and_what_clipping_sees():
     objective = Classification(model=ViT(**VIT, zero_head=False))
     frozen = AdamW(learning_rate=0.1, weight_decay=0.5, layer_decay=0.0, warmup_steps=0, warmup_fraction=0.0)
-    state = initial_state(objective, frozen, 0, frozen.hyperparameters(10), False)
-    after, metrics = jax.jit(make_train_step(objective, frozen))(state, BATCH)
+    state, after, metrics = first_step(objective, frozen)
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), after.params, state.params)
     assert {name for name, tree in moved.items() if any(jax.tree.leaves(tree))} == {"head", "transformer"}
     blocks = {name: tree for name, tree in moved["transformer"].items() if name != "final_norm"}
     assert not any(jax.tree.leaves(blocks)) and all(jax.tree.leaves(moved["head"]))
-    gradient = jax.grad(lambda p: objective.loss({"params": p}, BATCH, jax.random.key(0), True)[0])(state.params)
+    gradient = jax.jit(jax.grad(lambda p: objective.loss({"params": p}, BATCH, jax.random.key(0), True)[0]))
+    gradient = gradient(state.params)
     seen = [gradient["head"], gradient["transformer"]["final_norm"]]
     norm = np.sqrt(sum(float(jnp.square(g).sum()) for g in jax.tree.leaves(seen)))
     np.testing.assert_allclose(metrics["gradient_norm"][0], norm, rtol=1e-4)
@@ -83,8 +99,7 @@ def test_an_update_is_scaled_by_its_layer():
     decayed = SGD(learning_rate=0.1, momentum=0.0, clip_norm=None, warmup_steps=0, warmup_fraction=0.0, layer_decay=0.5)
     kernels = []
     for optimizer in (plain, decayed):
-        state = initial_state(objective, optimizer, 0, optimizer.hyperparameters(10), False)
-        after, _ = jax.jit(make_train_step(objective, optimizer))(state, BATCH)
+        state, after, _ = first_step(objective, optimizer)
         kernels.append(after.params["patch_embedding"]["kernel"] - state.params["patch_embedding"]["kernel"])
     np.testing.assert_allclose(kernels[1], kernels[0] * 0.0625, rtol=1e-2, atol=1e-7)
 
