@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from genlab.trained import (
     run_evaluations,
     saved_data_hash,
 )
+from genlab.training import hosts
 from genlab.training.checkpoints import Checkpoints
 from genlab.training.loop import train
 from genlab.training.optimizers import AdamW, Optimizer
@@ -34,6 +36,8 @@ from genlab.training.settings import Training
 
 PyTree = Any
 
+# A network's file system may show a new file so much later.
+_NETWORK_SECONDS = 30.0
 FLOPS_CONVENTION = "matmuls and convolutions of the training step's jaxpr"
 
 
@@ -83,8 +87,6 @@ class Experiment:
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"seed={self.seed} must be from 0 to 2^32 - 1")
         self.training.plan(self.objective)
-        if jax.process_count() > 1:
-            raise ConfigError(f"{jax.process_count()} processes: one process with all its devices is what works yet")
 
     def _check_start(self) -> None:
         """Whether the objective can take over from the run to start from, by the shapes of both."""
@@ -172,8 +174,10 @@ def run(
     folder, t = Path(folder), experiment.training
     claim(experiment, folder)
     keep_data(splits, folder)
+    _see(folder)
     start = None
-    if experiment.start is not None and not Checkpoints.any_in(folder / "checkpoints"):
+    begun = hosts.gather("the run's first look into its folder", Checkpoints.any_in(folder / "checkpoints"))[0]
+    if experiment.start is not None and not begun:
         found = starting_run(experiment, folder, listeners, should_stop)
         if found is None:
             return Result(Outcome("preempted", 0), **count_parameters(experiment.objective), examples=0, tokens=None,
@@ -181,7 +185,8 @@ def run(
         start = functools.partial(_started_from, experiment.objective, found)
     outcome = train(
         objective=experiment.objective, optimizer=experiment.optimizer, training=t, seed=experiment.seed,
-        train_batches=batches, held_out_batches=lambda size: held_out_batches(splits, size, t.evaluate_examples),
+        train_batches=batches,
+        held_out_batches=lambda size: held_out_batches(splits, size, t.evaluate_examples, t.plan(experiment.objective)),
         folder=folder, start=start, listeners=listeners, should_stop=should_stop,
         evaluations=lambda program, variables: run_evaluations(experiment.evaluations, program, variables, splits,
                                                                t.batch_size // t.micro_batches),
@@ -205,9 +210,9 @@ def prepare(experiment: Experiment) -> tuple[Splits, Batches]:
     """
     experiment.check()
     splits = load_splits(experiment.data)
-    batches = Batches(splits.train, experiment.training.batch_size, experiment.seed,
-                      process_index=jax.process_index(), process_count=jax.process_count())
-    return splits, batches
+    size = experiment.training.batch_size
+    rows = experiment.training.plan(experiment.objective).rows(size)
+    return splits, Batches(splits.train, size, experiment.seed, rows=rows)
 
 
 def starting_run(experiment: Experiment, folder: Path, listeners: Sequence[Callable[[Progress], None]] = (),
@@ -235,7 +240,7 @@ def claim(experiment: Experiment, folder: Path) -> None:
     Raises:
       ConfigError: it holds another experiment; the message names the first difference.
     """
-    if jax.process_index():
+    if not hosts.is_first():
         return
     path = folder / "config.json"
     if not path.exists():
@@ -249,6 +254,20 @@ def claim(experiment: Experiment, folder: Path) -> None:
         raise ConfigError(f"{folder} holds another experiment ({difference}); give another folder")
 
 
+def _see(folder: Path) -> None:
+    """Waits until process 0 has claimed the folder.
+
+    Raises:
+      ConfigError: this process does not see that: its host has another folder of that name.
+    """
+    path, began = folder / "config.json", time.monotonic()
+    hosts.gather(f"{path} to be written")
+    while not path.exists():
+        if time.monotonic() - began > _NETWORK_SECONDS:
+            raise ConfigError(f"{path}, which process 0 has written, is not here; all hosts need one shared folder")
+        time.sleep(0.1)
+
+
 def _anywhere(experiment: Experiment) -> Experiment:
     training = dataclasses.replace(experiment.training, devices=None, layout=Layout())
     return dataclasses.replace(experiment, training=training)
@@ -260,7 +279,7 @@ def keep_data(splits: Splits, folder: Path) -> None:
     Raises:
       ConfigError: the run began on other data; the standard library's text, for one, is that of a Python version.
     """
-    if jax.process_index():
+    if not hosts.is_first():
         return
     path = folder / "data.json"
     if path.exists():

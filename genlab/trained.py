@@ -19,7 +19,7 @@ from genlab.objectives.metric import Estimate
 from genlab.objectives.probes import Collect
 from genlab.training.checkpoints import Checkpoints
 from genlab.training.evaluation import collect_outputs, evaluate
-from genlab.training.plans import choose_plan
+from genlab.training.plans import Plan, choose_plan
 from genlab.training.program import Program, Reading, program_for
 
 PyTree = Any
@@ -49,7 +49,7 @@ class Trained:
             evaluation.check(self.experiment.objective, self.experiment.data)
         splits = load_splits(self.experiment.data)
         t = self.experiment.training
-        batches = held_out_batches(splits, t.batch_size // t.micro_batches, examples)
+        batches = held_out_batches(splits, t.batch_size // t.micro_batches, examples, self.program.plan)
         if splits.description.get("data_hash") != saved_data_hash(self.folder):
             logging.warning("%s was trained on other data than there is now: its hash differs", self.folder)
         found = evaluate(self.program, self.variables, batches)
@@ -96,8 +96,9 @@ def load_run(folder: Path) -> Trained:
     t = experiment.training
     if not (folder / "checkpoints").is_dir():
         raise ConfigError(f"{folder} has no checkpoint yet; train it first")
-    # Wherever it was trained: as many of the devices here as divide a micro-batch.
-    devices = math.gcd(t.batch_size // t.micro_batches, len(jax.devices()))
+    # Wherever it was trained: as many of the devices here as divide a micro-batch; of several processes all.
+    count = len(jax.devices())
+    devices = math.gcd(t.batch_size // t.micro_batches, count) if jax.process_count() == 1 else count
     plan = choose_plan(t.batch_size, t.micro_batches, devices, objective=experiment.objective)
     program = program_for(experiment.objective, experiment.optimizer, t.micro_batches, t.ema_decay, plan)
     checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
@@ -117,10 +118,9 @@ def load_splits(data: Any) -> Splits:
     return data.load()
 
 
-def held_out_batches(splits: Splits, batch_size: int, examples: int):
-    """Held-out batches that hold each of so many examples (0: all) once, evenly spaced."""
-    return sequential_batches(splits.held_out, batch_size, examples or None,
-                              process_index=jax.process_index(), process_count=jax.process_count())
+def held_out_batches(splits: Splits, batch_size: int, examples: int, plan: Plan):
+    """This process's part of held-out batches that hold each of so many examples (0: all) once, evenly spaced."""
+    return sequential_batches(splits.held_out, batch_size, examples or None, plan.rows(batch_size))
 
 
 def run_evaluations(evaluations: Sequence[Any], program: Program, variables: PyTree, splits: Splits,
@@ -142,8 +142,7 @@ def collector(program: Program, variables: PyTree, splits: Splits, batch_size: i
     @functools.cache
     def collect(split: str | Source, read: Reading, examples: int = 0) -> dict[str, Any]:
         source = {"train": splits.train, "held_out": splits.held_out}[split] if isinstance(split, str) else split
-        batches = sequential_batches(source, batch_size, examples or None,
-                                     process_index=jax.process_index(), process_count=jax.process_count())
+        batches = sequential_batches(source, batch_size, examples or None, program.plan.rows(batch_size))
         return collect_outputs(program, variables, batches, read)
 
     return collect

@@ -9,7 +9,9 @@ import importlib.util
 import inspect
 import re
 import sys
+import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +20,7 @@ from absl import app, flags, logging
 
 from genlab.configuration import ConfigError, override
 
+FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 
@@ -38,7 +41,7 @@ def run(main: Callable[[], int]) -> None:
     """Runs a command's `main`, which returns an exit code.
 
     Bad input (ConfigError and other ValueErrors, missing files, a full disk) is one line on stderr and
-    exit code 2; --traceback shows where it was found. An interrupt is exit code 130.
+    exit code 2; --traceback shows where it was found. A lost host is one line and exit code 1, an interrupt 130.
     """
 
     def guarded(argv: list[str]) -> None:
@@ -49,13 +52,48 @@ def run(main: Callable[[], int]) -> None:
         except (ValueError, OSError) as error:
             if _TRACEBACK.value:
                 raise
-            _fail(" ".join(str(error).split()))
+            _fail(*reversed(explain(error)))
         except KeyboardInterrupt:
             code = INTERRUPTED
         sys.exit(code)
 
     logging.set_verbosity(logging.WARNING)
     app.run(guarded, flags_parser=_parse)
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """The exit code of an error and what to say of it in one line; of an unforeseen one the traceback is printed."""
+    line = " ".join(str(error).split())
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "interrupted"
+    foreseen = isinstance(error, ValueError | OSError)
+    if _TRACEBACK.value or not foreseen:
+        traceback.print_exception(error)
+    if isinstance(error, ConnectionError):
+        return FAILED, line
+    return (BAD_INPUT, line) if foreseen else (FAILED, f"{type(error).__name__}: {line}")
+
+
+def define_hosts() -> Callable[[], AbstractContextManager[str]]:
+    """The flags of a command that several processes may run together.
+
+    The function joins them, before JAX looks for devices: `genlab.training.hosts.together`.
+    """
+    coordinator = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, a free port. Under SLURM and on "
+                                      "TPU pods this and the next two are known.")
+    processes = flags.DEFINE_integer("processes", None, "How many processes train the run.", lower_bound=1)
+    process = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
+    timeout = flags.DEFINE_float("hosts_timeout", 600.0, "Seconds to wait for the other processes, at the start and "
+                                 "wherever they meet.", lower_bound=0.1)
+
+    def together() -> AbstractContextManager[str]:
+        from genlab.training import hosts
+        from genlab.training.addresses import find_place
+
+        place = find_place(coordinator.value, processes.value, process.value, timeout.value)
+        return hosts.together(place, timeout.value, explain)
+
+    return together
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -78,9 +116,9 @@ def _parse(argv: list[str]) -> list[str]:
         raise
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = BAD_INPUT) -> None:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(BAD_INPUT)
+    sys.exit(code)
 
 
 def load_config(text: str, function: str = "get_config", override_with: bool = True) -> Any:

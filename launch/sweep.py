@@ -12,6 +12,8 @@ input, 130 stopped (Ctrl-C, SIGTERM).
 import dataclasses
 import importlib
 import math
+import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -46,6 +48,7 @@ _AUTOMATIC_POPULATION = 16
 def main() -> int:
     """Runs what is missing, then analyses."""
     started = time.monotonic()
+    refuse_several_tasks()
     workdir, console = Path(_WORKDIR.value), Console()
     workers = worker_count(_WORKERS.value)
     members = population_size(_POPULATION.value, workers)
@@ -74,6 +77,21 @@ def main() -> int:
         console.print(f"stopped; {done} of {len(sweep.runs())} runs are done; the same command goes on")
         return command.INTERRUPTED
     return conclude(sweep, workdir, result, console, started)
+
+
+def refuse_several_tasks() -> None:
+    """A sweep is one process, which starts its own workers; of several that SLURM has started, the first says so.
+
+    Raises:
+      ConfigError: in that one.
+    """
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+    if tasks == 1:
+        return
+    if int(os.environ.get("SLURM_PROCID", 0)):
+        sys.exit(command.BAD_INPUT)
+    raise ConfigError(f"a sweep is one task, which starts its own workers (--workers), but srun has started {tasks}; "
+                      "take --ntasks=1 --cpus-per-task=N, or train each run by launch.train")
 
 
 def worker_count(text: str) -> int:

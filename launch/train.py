@@ -5,12 +5,20 @@
         --config.training.steps=500 --config.optimizer.learning_rate=1e-3
     python -m launch.train --config=experiments/language/gpt.py:tiny --workdir=runs/gpt --profile
 
+Several processes train one run as one process with all their devices would: each makes its part of every batch, and
+process 0 writes and speaks. Under SLURM and on TPU pods they find each other, elsewhere by process 0's address; the
+folder must be shared. When one is lost all end, and the same commands go on, on as many hosts as there are then.
+
+    srun --nodes=2 --ntasks-per-node=1 --gpus-per-node=8 python -m launch.train --config=... --workdir=/shared/gpt
+    gcloud compute tpus tpu-vm ssh POD --worker=all --command="python -m launch.train --config=... --workdir=..."
+    python -m launch.train --config=... --workdir=/shared/gpt --coordinator=node0:9876 --processes=2 --process=0
+    python -m launch.train --config=... --workdir=/shared/gpt --coordinator=node0:9876 --processes=2 --process=1
+
 The folder gets config.json, metrics.jsonl, checkpoints/ and, at the end, record.json; with --profile also
 profile/, for TensorBoard (tensorboard --logdir=runs/gpt/profile) and, its trace.json.gz, for https://ui.perfetto.dev.
 Exit codes: 0 finished, 1 diverged or failed, 2 bad input, 130 stopped (Ctrl-C, SIGTERM).
 """
 
-import traceback
 from pathlib import Path
 
 from absl import flags
@@ -20,16 +28,23 @@ from launch import flags as command
 
 _CONFIG = command.define_config("experiment")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+_TOGETHER = command.define_hosts()
 _PROFILE = flags.DEFINE_bool("profile", False, "Profile a few steady steps and print their top operations; the run's "
                              "throughput then counts the profiling too.")
 _PROFILE_DISPATCHES = flags.DEFINE_integer("profile_dispatches", 4, "How many dispatches to profile, after the second.",
                                            lower_bound=1)
 
-_EXIT_CODES = {"finished": 0, "diverged": 1, "failed": 1, "preempted": command.INTERRUPTED}
+_EXIT_CODES = {"finished": 0, "diverged": command.FAILED, "failed": command.FAILED, "preempted": command.INTERRUPTED}
 
 
 def main() -> int:
-    """Trains, and prints the record's numbers in one line."""
+    """Trains, alone or together with other processes."""
+    with _TOGETHER() as processes:
+        return train(processes)
+
+
+def train(processes: str) -> int:
+    """Trains, and prints the record's numbers in one line; `processes` is a line about them, "" for one alone."""
     experiment = command.load_config(_CONFIG.value)
 
     # Seconds of imports, after the cheap mistakes were found.
@@ -37,6 +52,7 @@ def main() -> int:
     from genlab.sweeps.progress import RunView
     from genlab.sweeps.run import run_one, single_run
     from genlab.sweeps.signals import StopRequest
+    from genlab.training.hosts import is_first
     from genlab.training.profile import Profiler
     from genlab.training.program import enable_compilation_cache
 
@@ -45,20 +61,21 @@ def main() -> int:
     experiment.check()
     enable_compilation_cache()
     folder = Path(_WORKDIR.value)
-    console = Console()
+    console = Console(quiet=not is_first())
     view = RunView(experiment.data.tokens_per_example, console)
-    profiler = Profiler(folder / "profile", _PROFILE_DISPATCHES.value) if _PROFILE.value else None
+    profiler = Profiler(folder / "profile", _PROFILE_DISPATCHES.value) if _PROFILE.value and is_first() else None
     listeners = (view, profiler) if profiler else (view,)
     stopping = StopRequest("stopping at a checkpoint; once more to stop at once", console.print)
+    if processes:
+        console.print(processes, highlight=False, soft_wrap=True)
     console.print(experiment.training.plan(experiment.objective).describe(), highlight=False, soft_wrap=True)
     with view, stopping:
         try:
             record = run_one(single_run(experiment, folder), folder, listeners=listeners, should_stop=stopping)
         except command.ConfigError:
             raise
-        except ValueError:  # Not of the input, which was checked: JAX's own, from within the model.
-            traceback.print_exc()
-            return _EXIT_CODES["failed"]
+        except ValueError as error:  # Not of the input, which was checked: JAX's own, from within the model.
+            raise RuntimeError(f"the run failed ({type(error).__name__})") from error
         finally:
             if profiler:
                 profiler.close()

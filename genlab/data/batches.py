@@ -2,8 +2,8 @@
 
 Position p = step * batch_size + row counts the examples of a run; epoch e = p // n draws its own
 permutation of the n examples, and row p takes the one at p - e n. Batches may straddle epochs, so no
-example is dropped; processes make only their own rows, so the global batch does not depend on how
-many there are. Augmentation hangs on p as well: each row gets a key that is a hash of (seed, p).
+example is dropped; processes make only the rows that their devices hold, so the global batch does not
+depend on how many there are. Augmentation hangs on p as well: each row gets a key that is a hash of (seed, p).
 """
 
 import functools
@@ -22,11 +22,17 @@ BLOCK_EXAMPLES = 16_384
 
 
 class Batches:
-    """Endless training batches: `batches[step]` is a dict of arrays [batch_size / processes, ...].
+    """Endless training batches: `batches[step]` is a dict of arrays [rows, ...].
+
+    Args:
+      source: of examples.
+      batch_size: examples a step, in all processes.
+      seed: of the order and of augmentation.
+      shuffle: or the source's own order.
+      rows: those of a batch that this process makes; by default all.
 
     Raises:
       ConfigError: `batch_size` is larger than the source.
-      ValueError: it is not divisible by `process_count`.
     """
 
     def __init__(
@@ -35,12 +41,11 @@ class Batches:
         batch_size: int,
         seed: int,
         shuffle: bool = True,
-        process_index: int = 0,
-        process_count: int = 1,
+        rows: np.ndarray | None = None,
     ):
         if not 1 <= batch_size <= len(source):
             raise ConfigError(f"batch_size {batch_size} is not between 1 and the {len(source)} training examples")
-        self._rows = _process_rows(batch_size, process_index, process_count)
+        self._rows = np.arange(batch_size) if rows is None else np.asarray(rows)
         self.source = source
         self.batch_size = batch_size
         self.seed = seed
@@ -96,18 +101,18 @@ def sequential_batches(
     source: Source,
     batch_size: int,
     limit: int | None = None,
-    process_index: int = 0,
-    process_count: int = 1,
+    rows: np.ndarray | None = None,
     augment_seed: int | None = None,
 ) -> Iterator[Example]:
     """Batches for evaluation: each example once, in order, with its "index" and "example_weight" float32 [rows].
 
     The last batch is padded with examples of weight 0, so that all have one shape. `limit` takes
     that many examples evenly spaced over the source: neighbours are alike, and the first ones would
-    be a poor sample of the rest. With an `augment_seed`, a source that is augmented is so here as well: an
-    example always in the same way, for losses that need its views.
+    be a poor sample of the rest. `rows` are those of a batch that this process makes, by default all. With an
+    `augment_seed`, a source that is augmented is so here as well: an example always in the same way, for
+    losses that need its views.
     """
-    rows = _process_rows(batch_size, process_index, process_count)
+    rows = np.arange(batch_size) if rows is None else np.asarray(rows)
     count = len(source) if limit is None else min(limit, len(source))
     if count < 1:
         raise ValueError(f"evaluation needs at least 1 example; limit is {limit}")
@@ -118,13 +123,3 @@ def sequential_batches(
         keys = None if augment_seed is None else row_keys(augment_seed, indices)
         examples = gather_examples(source, indices, keys)
         yield examples | {"index": indices.astype(np.int32), "example_weight": (positions < count).astype(np.float32)}
-
-
-def _process_rows(batch_size: int, process_index: int, process_count: int) -> np.ndarray:
-    """The rows of the global batch that a process makes."""
-    if batch_size < 1 or batch_size % process_count:
-        raise ValueError(f"batch_size {batch_size} is not divisible by {process_count} processes")
-    if not 0 <= process_index < process_count:
-        raise ValueError(f"process_index {process_index} is not between 0 and {process_count - 1}")
-    rows = batch_size // process_count
-    return np.arange(process_index * rows, (process_index + 1) * rows)

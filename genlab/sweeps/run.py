@@ -21,6 +21,7 @@ from genlab.sweeps.record import RunRecord, read_record, write_record
 from genlab.sweeps.schedule import Job
 from genlab.sweeps.sweep import PlannedRun, Sweep
 from genlab.trained import load_splits
+from genlab.training import hosts
 from genlab.training.outcome import Progress
 from genlab.training.population import Population
 from genlab.training.program import count_parameters, enable_compilation_cache
@@ -55,11 +56,13 @@ def run_one(
       Exception: whatever training raises; the record then says "failed".
     """
     folder.mkdir(parents=True, exist_ok=True)
-    writes = jax.process_index() == 0  # Of many hosts that train one run.
+    writes = hosts.is_first()
     with writer_lock(folder, _LOCK_SECONDS) if writes else contextlib.nullcontext():
         before = read_record(folder)
-        if before and before.ended and before.config_hash == run.config_hash:
-            return before
+        ended = bool(before and before.ended and before.config_hash == run.config_hash)
+        found = hosts.gather("the run's record", before.to_json() if ended else None)[0]
+        if found:
+            return before if writes else RunRecord.from_json(found)
         experiments.prepare(run.experiment)  # What cannot run leaves no mark on the folder.
         experiments.claim(run.experiment, folder)
         started = _now()
@@ -175,15 +178,20 @@ def _parameters(objective: Any) -> int:
 
 @contextlib.contextmanager
 def _failure_recorded(record: RunRecord, folder: Path) -> Iterator[None]:
+    def write(line: str) -> None:
+        failed = dataclasses.replace(record, status="failed", error=line, finished_at=_now())
+        with contextlib.suppress(OSError):  # The error itself is what matters.
+            if hosts.is_first():
+                write_record(failed, folder)
+
     try:
-        yield
+        with hosts.last_words(write):
+            yield
     except (DiskFullError, KeyboardInterrupt):
         raise  # Not the run's fault.
     except BaseException as error:
-        failed = dataclasses.replace(record, status="failed", error=error_line(error), finished_at=_now())
-        with contextlib.suppress(OSError):  # The error itself is what matters.
-            if jax.process_index() == 0:
-                write_record(failed, folder)
+        hosts.settle(error)
+        write(error_line(error))
         raise
 
 

@@ -14,6 +14,7 @@ from absl import logging
 from orbax.checkpoint import checkpoint_managers as policies
 
 from genlab.configuration import ConfigError
+from genlab.training import hosts
 from genlab.training.step import TrainState
 
 # What a damaged checkpoint makes Orbax raise: missing or cut-off files and metadata, other tree structures.
@@ -106,13 +107,17 @@ class Checkpoints:
         """
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, _saved_part(state))
         damaged, reason = [], ""
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        for step in hosts.gather("the list of checkpoints", sorted(self._manager.all_steps(), reverse=True))[0]:
+            found = None
             try:
                 found = self._manager.restore(step, args=ocp.args.Composite(
                     state=ocp.args.StandardRestore(target), progress=ocp.args.JsonRestore()))
             except _DAMAGE as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
-                logging.warning("checkpoint %d cannot be read (%s); falling back to the one before", step, reason)
+            if not all(hosts.gather(f"checkpoint {step} to be read", found is not None)):
+                reason = reason or "not on every host"
+                if hosts.is_first():
+                    logging.warning("checkpoint %d cannot be read (%s); falling back to the one before", step, reason)
                 damaged.append(step)
                 continue
             if not self._read_only:
@@ -151,9 +156,11 @@ class Checkpoints:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
 
     def _set_aside(self, step: int) -> None:
-        aside = self.folder / f"damaged-{step}"
-        shutil.rmtree(aside, ignore_errors=True)
-        (self.folder / str(step)).rename(aside)
+        if hosts.is_first():
+            aside = self.folder / f"damaged-{step}"
+            shutil.rmtree(aside, ignore_errors=True)
+            (self.folder / str(step)).rename(aside)
+        hosts.gather(f"checkpoint {step} to be set aside")
         self._manager.reload()
 
 

@@ -24,7 +24,7 @@ def evaluate(program: Program, variables: PyTree, batches: Iterable[dict[str, np
     Args:
       program: compiled functions.
       variables: the collections, or their moving average.
-      batches: all of one shape; padding examples have example_weight 0.
+      batches: this process's part of them, all of one shape; padding examples have example_weight 0.
       batches_per_dispatch: the last dispatch is filled up with batches of weight 0.
     """
     totals: dict[str, list[np.ndarray]] = {}
@@ -44,18 +44,17 @@ def collect_outputs(program: Program, variables: PyTree, batches: Iterable[dict[
     Args:
       program: compiled functions.
       variables: the collections, or their moving average.
-      batches: all of one shape; padding examples have example_weight 0 and are left out.
+      batches: this process's part of them, all of one shape; padding examples have example_weight 0 and are left out.
       read: names of the objective's `outputs`, of which the others are not computed; or a function of a batch.
       batches_per_dispatch: as for `evaluate`.
 
     Returns:
-      name -> array [examples, ...] in the order of the batches.
+      name -> array [examples, ...] of all processes, in the order of the batches.
     """
     found: dict[str, list[np.ndarray]] = {}
     for stacked in _stacked(batches, batches_per_dispatch):
         arrays = jax.device_get(program.outputs(variables, program.plan.put(stacked), read))
-        arrays |= {"label": stacked["label"]} if "label" in stacked else {}
-        real = stacked["example_weight"].ravel() > 0
+        real = arrays.pop("example_weight").ravel() > 0
         for name, array in arrays.items():
             found.setdefault(name, []).append(array.reshape(-1, *array.shape[2:])[real])
     return {name: np.concatenate(parts) for name, parts in found.items()}

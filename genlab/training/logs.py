@@ -39,6 +39,16 @@ class MetricLog:
             writer.close()
 
 
+class NoLog:
+    """The log of a process that writes none, because process 0 does."""
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """All lines of a run's log; a last line that a kill cut off is left out."""
     path = Path(folder) / "metrics.jsonl"

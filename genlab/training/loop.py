@@ -11,11 +11,12 @@ import numpy as np
 
 from genlab.objectives.metric import Estimate
 from genlab.scaling.counting.devices import model_flops_utilization
+from genlab.training import hosts
 from genlab.training.checkpoints import Checkpoints
 from genlab.training.clock import Clock
 from genlab.training.curve import LearningCurve
 from genlab.training.evaluation import evaluate
-from genlab.training.logs import MetricLog
+from genlab.training.logs import MetricLog, NoLog
 from genlab.training.optimizers import Optimizer
 from genlab.training.outcome import Outcome, Progress, Status
 from genlab.training.program import Program, program_for
@@ -58,7 +59,7 @@ def train(
       start: where there is no checkpoint, makes the first variables of fresh ones, say with those of another run.
       evaluations: further held-out metrics, of (program, variables), wherever the held-out loss is taken.
       listeners: called with a `Progress` a dispatch.
-      should_stop: asked a dispatch; when true the run writes a checkpoint and ends as "preempted".
+      should_stop: asked a dispatch; when true in any process the run writes a checkpoint and ends as "preempted".
     """
     run = _Run(objective, optimizer, training, seed, train_batches, held_out_batches, Path(folder), start,
                evaluations, listeners, should_stop)
@@ -90,7 +91,7 @@ class _Run:
         self.evaluated: list[tuple[int, dict[str, Estimate]]] = []
         state = self.program.initial_state(seed, optimizer.hyperparameters(training.steps))
         self.state, self.step = self._restored(state, start)
-        self.log = MetricLog(folder, self.step, training.writers if jax.process_index() == 0 else ())
+        self.log = MetricLog(folder, self.step, training.writers) if hosts.is_first() else NoLog()
 
     def go(self) -> Outcome:
         """Dispatches ahead and reads metrics one dispatch late, until the last step."""
@@ -121,13 +122,19 @@ class _Run:
                 self._read(*pending)
             pending = (start, stop, metrics)
             self.step = stop
-            if self._is_due(start, stop):
+            due, asked_to_stop = self._agreed(start, stop)
+            if due or asked_to_stop:
                 self._read(*pending)
                 pending = None
                 self._pause(start, stop)
-                if self.should_stop() and stop < self.training.steps:
+                if asked_to_stop and stop < self.training.steps:
                     return False
         return True
+
+    def _agreed(self, start: int, stop: int) -> tuple[bool, bool]:
+        """What all processes do after `stop`, by the clock of process 0 and whoever was told to stop."""
+        due, asked = zip(*hosts.gather(f"step {stop}", (self._is_due(start, stop), self.should_stop())), strict=True)
+        return due[0], any(asked)
 
     def close(self) -> None:
         """Lets go of files and threads."""
@@ -173,11 +180,12 @@ class _Run:
         t = self.training
         by_clock = not t.checkpoint_steps and time.perf_counter() - self.last_checkpoint > t.checkpoint_seconds
         by_steps = t.evaluates_within(start, stop) or _crosses(start, stop, t.checkpoint_steps)
-        return by_clock or by_steps or stop == t.steps or self.should_stop()
+        return by_clock or by_steps or stop == t.steps
 
     def _pause(self, start: int, stop: int) -> None:
         """Evaluates and saves what is due at `stop`."""
         t = self.training
+        hosts.waiting_for(f"step {stop}")
         jax.block_until_ready(self.state.step)
         loss = None
         if t.evaluates_within(start, stop):
@@ -189,6 +197,7 @@ class _Run:
 
     def _read(self, start: int, stop: int, metrics: Any) -> None:
         """Takes the metrics of steps (start, stop] off the devices: curve, divergence, log, listeners."""
+        hosts.waiting_for(f"the metrics of step {stop}")
         host = {name: (np.asarray(total, np.float64), np.asarray(weight, np.float64))
                 for name, (total, weight) in jax.device_get(metrics).items()}
         totals, weights = host["loss"]
@@ -219,6 +228,7 @@ class _Run:
     def _evaluate(self) -> dict[str, Estimate]:
         # What fits in memory for a training step fits for an evaluation.
         size = self.training.batch_size // self.training.micro_batches
+        hosts.waiting_for(f"the held-out evaluation at step {self.step}")
         with self.clock.part("evaluation"):
             found = evaluate(self.program, self.state.evaluated, self.held_out_batches(size))
             found |= self.evaluations(self.program, self.state.evaluated)
@@ -239,6 +249,7 @@ class _Run:
             "evaluations": [(step, {name: list(pair) for name, pair in metrics.items()})
                             for step, metrics in self.evaluated],
         }
+        hosts.waiting_for(f"checkpoint {self.step} to be written")
         with self.clock.part("checkpoint"):
             self.checkpoints.save(self.state, progress, loss)
         self.last_checkpoint = time.perf_counter()
@@ -262,7 +273,7 @@ class _Run:
     def _outcome(self, status: Status, error: str = "") -> Outcome:
         rate, mfu = self._speed()
         device = self.program.plan.mesh.devices.flat[0]
-        flops = self.program.count_flops(self.state, self.train_batches.stack(0, 1))
+        flops = self.program.count_flops(self.state, self.program.plan.put(self.train_batches.stack(0, 1)))
         parts = self.clock.seconds()
         return Outcome(
             status=status, steps=self.step, metrics=self.held_out if status == "finished" else {},

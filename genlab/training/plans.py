@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from genlab.configuration import ConfigError
 from genlab.meshes import device_mesh
 from genlab.models import placement
+from genlab.training import hosts
 from genlab.training.rules import SEQUENTIAL, TABLES, Rule, partition, unmatched
 
 PyTree = Any
@@ -96,8 +97,14 @@ class Plan:
 
         return jax.tree_util.tree_map_with_path(sharding, abstract)
 
+    def rows(self, batch_size: int, process: int | None = None) -> np.ndarray:
+        """The examples of a batch that a process's devices hold, ascending; by default this process's."""
+        process = jax.process_index() if process is None else process
+        held = self.stacked_batches.devices_indices_map((1, batch_size)).items()
+        return np.unique([np.arange(batch_size)[rows] for device, (_, rows) in held if device.process_index == process])
+
     def put(self, batches: PyTree) -> PyTree:
-        """Stacked host batches, this process's examples only, as global arrays on the devices."""
+        """Stacked host batches, of the examples in this process's `rows`, as global arrays on the devices."""
         if jax.process_count() == 1:
             return jax.device_put(batches, self.stacked_batches)
         return jax.tree.map(
@@ -151,12 +158,30 @@ def choose_plan(batch_size: int, micro_batches: int = 1, devices: int | None = N
             f"{parts} devices; take a multiple of {micro_batches * parts}"
         )
     mesh = device_mesh(tuple(sizes.values()), AXES, available[:count])
+    _check_hosts(mesh)
     if layout.plan == "pmap":
         if getattr(objective, "couples_examples", False):
             raise ConfigError(f'layout.plan="pmap" computes each device\'s examples by themselves, but this '
                               f'{type(objective).__name__} couples the examples of a batch; take "auto" or "mesh"')
         return Plan(mesh, by_device=True)
     return Plan(mesh, _rules(layout, sizes, objective))
+
+
+def _check_hosts(mesh: Mesh) -> None:
+    """Whether each process holds as much of a batch as any other, and none a piece of another's part."""
+    count, parts = jax.process_count(), mesh.shape["data"] * mesh.shape["fsdp"]
+    if count == 1:
+        return
+    if not hosts.joined():
+        raise ConfigError(f"{count} processes: join them by genlab.training.hosts.together, as launch.train does")
+    if mesh.size < len(jax.devices()):
+        raise ConfigError(f"training.devices={mesh.size}, but {count} processes have {len(jax.devices())} devices, and "
+                          "each needs all of its own; leave it out")
+    held = [set(Plan(mesh).rows(parts, process)) for process in range(count)]
+    if any(mine != other and mine & other for mine in held for other in held):
+        raise ConfigError(f"this mesh cuts a batch into {parts} parts, some of which lie partly on one and partly on "
+                          f"another of the {count} processes; data x fsdp must be a multiple of the processes or "
+                          "divide them")
 
 
 def _sizes(layout: Layout, count: int, objective: Any) -> dict[str, int]:

@@ -151,17 +151,18 @@ class Program:
                              out_shardings=self.plan.replicated)(variables, batches)
 
     def outputs(self, variables: PyTree, batches: PyTree, read: Reading) -> dict:
-        """What is read of stacked batches: name -> array [steps, examples, ...]."""
+        """What is read of stacked batches, their "label" and "example_weight": name -> array [steps, examples, ...]."""
         def outputs(variables, batches):
             def one(batch):
+                given = {name: batch[name] for name in ("label", "example_weight") if name in batch}
                 if callable(read):
-                    return read(self.objective, variables, batch)
+                    return read(self.objective, variables, batch) | given
                 found = self.objective.outputs(variables, batch)
                 for name in read:
                     if name not in found:
                         raise ConfigError(f"{type(self.objective).__name__} gives no {name}, which this evaluation "
                                           f"reads; it gives {', '.join(found)}")
-                return {name: found[name] for name in read}
+                return {name: found[name] for name in read} | given
 
             return jax.lax.map(one, batches)
 

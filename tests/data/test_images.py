@@ -74,7 +74,7 @@ def test_batches_are_those_of_any_hosts_and_of_any_start(views):
     whole = Batches(train, 96, seed=5)
     batches = whole.stack(10, 14)  # 384 rows
     assert batches["image"].shape == (4, 96, *([3] if views > 1 else []), 8, 8, 1)
-    parts = [Batches(train, 96, 5, process_index=p, process_count=2).stack(10, 14) for p in range(2)]
+    parts = [Batches(train, 96, 5, rows=rows).stack(10, 14) for rows in np.split(np.arange(96), 2)]
     assert same({name: np.concatenate([part[name] for part in parts], axis=1) for name in batches}, batches)
     assert same(Batches(config.load().train, 96, seed=5)[12], {name: array[2] for name, array in batches.items()})
     assert not np.array_equal(Batches(train, 96, seed=6)[12]["image"], batches["image"][2])
@@ -111,7 +111,8 @@ def test_evaluation_sees_no_augmentation_unless_it_asks():
         assert all(same(a, b) for a, b in zip(ours, theirs, strict=True))
     first, again = (list(sequential_batches(splits.held_out, 128, 200, augment_seed=3)) for _ in range(2))
     assert first[0]["image"].shape == (128, 2, 8, 8, 1) and all(map(same, first, again))
-    halves = [next(sequential_batches(splits.held_out, 128, 200, p, 2, augment_seed=3)) for p in range(2)]
+    rows = np.split(np.arange(128), 2)
+    halves = [next(sequential_batches(splits.held_out, 128, 200, its, augment_seed=3)) for its in rows]
     assert np.array_equal(np.concatenate([half["image"] for half in halves]), first[0]["image"])
 
 
