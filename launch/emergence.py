@@ -10,6 +10,10 @@ is read off the name: task/exact_match, task_bleu, acc_task), or a long one with
 metric. Every metric needs a chance level. Flops are 6 N D where the table has none.
 
 Prints one screen; with --output writes emergence.json, the abilities as a long table (abilities.csv), and figures.
+How often the verdicts are right, on tables whose kinds are known and that are drawn as your own is planned:
+
+    python -m launch.emergence --simulate=1000 --plan="tasks=10,scales=8,seeds=5,questions=200,factor=2"
+
 Exit codes: 0 done, 2 bad input.
 """
 
@@ -17,13 +21,15 @@ from pathlib import Path
 
 from absl import flags
 from rich.console import Console
-from rich.table import Table
 
 from genlab.scaling.emergence.abilities import Abilities, read_abilities
 from genlab.scaling.emergence.analysis import Emergence, Verdicts
-from genlab.scaling.emergence.verdict import Thresholds, Verdict, counted
+from genlab.scaling.emergence.simulate import Plan, simulate
+from genlab.scaling.emergence.verdict import Thresholds
+from genlab.scaling.jsonfile import write_json
+from genlab.scaling.law import parse_numbers
+from launch import emergence_screen as screen
 from launch import flags as command
-from launch.screen import table
 
 _RUNS = flags.DEFINE_string("runs", None, "CSV table of abilities.")
 _COLUMNS = flags.DEFINE_string(
@@ -41,63 +47,33 @@ _ALPHA = flags.DEFINE_float("alpha", 0.05, "Probability of any false departure f
 _LEAST = flags.DEFINE_float("least_share", 0.1, "Of the way from chance to always right, for a departure to matter.")
 _RESAMPLES = flags.DEFINE_integer("resamples", 200, "Bootstrap resamples.", lower_bound=2)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the resamples.")
+_LAWS = flags.DEFINE_bool("laws", True, "Fit a sigmoid, a power law and one with a break to tasks that leave chance.")
+_FORECASTS = flags.DEFINE_bool("forecasts", True, "Forecast larger scales from smaller ones.")
+_FIGURES = flags.DEFINE_bool("figures", True, "Draw figures into --output.")
+_SIMULATE = flags.DEFINE_integer("simulate", 0, "Tables at chance to draw and judge, and as many tasks of other kinds.",
+                                 lower_bound=0)  # fmt: skip
+_PLAN = flags.DEFINE_string("plan", "", "What is drawn: tasks=10,scales=8,seeds=5,questions=200,factor=2.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for emergence.json, abilities.csv and figures.")
 
 
 def main() -> int:
     """Reads, judges, prints and writes."""
     console = Console(width=None if Console().is_terminal else 120, highlight=False)
-    if not _RUNS.value:
-        raise ValueError("give --runs=TABLE.csv")
+    if bool(_RUNS.value) == bool(_SIMULATE.value):
+        raise ValueError("give either --runs=TABLE.csv, to judge it, or --simulate=1000")
     thresholds = Thresholds(_ALPHA.value, _LEAST.value, resamples=_RESAMPLES.value, seed=_SEED.value)
-    config = Emergence(sharp=_SHARP.value, smooth=_SMOOTH.value, thresholds=thresholds)
+    if _SIMULATE.value:
+        return _simulate(thresholds, console)
+    config = Emergence(sharp=_SHARP.value, smooth=_SMOOTH.value, laws=_LAWS.value, forecasts=_FORECASTS.value,
+                       thresholds=thresholds)  # fmt: skip
     abilities = read_abilities(
         _RUNS.value, _COLUMNS.value, _TASKS.value, _CHANCE.value, _EXAMPLES.value, _LENGTH.value, _WHERE.value,
         _HOLDOUT.value)  # fmt: skip
     found = config.analyse(abilities)
-    show(found, abilities, console)
+    screen.show(found, abilities, console)
     if _OUTPUT.value:
         write(found, abilities, Path(_OUTPUT.value), console)
     return 0
-
-
-def show(found: Verdicts, abilities: Abilities, console: Console) -> None:
-    """One screen: a line a task, then what each verdict rests on."""
-    flops = abilities.grid.frame["flops"]
-    kinds = ", ".join(f"{count} {kind}" for kind, count in counted(found.verdicts).items() if count)
-    runs, span = abilities.grid.frame["run"].nunique(), f"{flops.min():.3g} to {flops.max():.3g} FLOPs"
-    console.print(f"table      {abilities.source}: {len(found.verdicts)} tasks, {runs} runs, {span}", soft_wrap=True)
-    console.print(f"verdicts   {kinds}", soft_wrap=True)
-    console.print(verdict_table(found))
-    for task, verdict in found.verdicts.items():
-        console.print(f"[bold]{task}[/bold]: {verdict.words}", soft_wrap=True)
-        if verdict.needed:
-            console.print(f"           would decide: {verdict.needed}", soft_wrap=True)
-    for note in (*found.notes, *found.left_out):
-        console.print(f"noted      {note}", soft_wrap=True)
-
-
-def verdict_table(found: Verdicts) -> Table:
-    """A line a task: the verdict, where it leaves chance, how sharp either metric is."""
-    rows = table("task", "verdict", "leaves at", "best", "sharp in x2", "smooth in x2", "smooth from")
-    for task, verdict in found.verdicts.items():
-        rows.add_row(task, _kind(verdict), *(_cell(verdict, *path) for path in (
-            ("departure", "leaves_at"), ("departure", "share"), ("sharpness", "index"), ("smooth_sharpness", "index"),
-            ("", "rises_from"))))  # fmt: skip
-    return rows
-
-
-def _kind(verdict: Verdict) -> str:
-    return verdict.kind + (", rising underneath" if verdict.rising else "")
-
-
-def _cell(verdict: Verdict, part: str, name: str) -> str:
-    found = (verdict.numbers.get(part) or {}).get(name) if part else verdict.numbers.get(name)
-    if found is None:
-        return ""
-    if name == "share":
-        return f"{max(found):.1%}"
-    return f"{found:.0%}" if name == "index" else f"{found:.3g}"
 
 
 def write(found: Verdicts, abilities: Abilities, folder: Path, console: Console) -> None:
@@ -105,7 +81,37 @@ def write(found: Verdicts, abilities: Abilities, folder: Path, console: Console)
     folder.mkdir(parents=True, exist_ok=True)
     found.save(folder / "emergence.json")
     abilities.frame.to_csv(folder / "abilities.csv", index=False)
-    console.print(f"written    emergence.json, abilities.csv in {folder}", soft_wrap=True)
+    paths = [folder / "emergence.json", folder / "abilities.csv"]
+    if _FIGURES.value:
+        from genlab.figures.emergence import write_emergence_figures  # matplotlib is slow to import
+
+        paths += write_emergence_figures(abilities, found, folder).values()
+    console.print(f"written    {', '.join(path.name for path in paths)} in {folder}", soft_wrap=True)
+
+
+def _simulate(thresholds: Thresholds, console: Console) -> int:
+    found = simulate(plan(_PLAN.value, _SIMULATE.value, _SEED.value), thresholds)
+    screen.show_simulation(found, console)
+    if _OUTPUT.value:
+        Path(_OUTPUT.value).mkdir(parents=True, exist_ok=True)
+        write_json(found.to_json(), Path(_OUTPUT.value) / "simulation.json")
+        console.print(f"written    simulation.json in {_OUTPUT.value}", soft_wrap=True)
+    return 0
+
+
+def plan(text: str, tables: int, seed: int) -> Plan:
+    """The plan of --plan: NAME=NUMBER,...
+
+    Raises:
+      ValueError: another form, or an unknown name.
+    """
+    numbers = parse_numbers(text)
+    names = ("tasks", "scales", "seeds", "questions", "factor")
+    for name in numbers:
+        if name not in names:
+            raise ValueError(f"--plan: no {name!r} can be planned; there are: {', '.join(names)}")
+    values = {name: number if name == "factor" else int(number) for name, number in numbers.items()}
+    return Plan(tables=tables, seed=seed, **values)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ from typing import Any
 from genlab.scaling.emergence import metrics
 from genlab.scaling.emergence.abilities import Abilities, read_abilities
 from genlab.scaling.emergence.departure import departures, rises
-from genlab.scaling.emergence.scales import pool
+from genlab.scaling.emergence.foretell import foretell, rows_of
+from genlab.scaling.emergence.scales import Scales, pool
+from genlab.scaling.emergence.shapes import shapes
 from genlab.scaling.emergence.verdict import Thresholds, Verdict, judge
 from genlab.scaling.jsonfile import read_json, write_json
 from genlab.scaling.runs import Runs
@@ -19,12 +21,16 @@ class Verdicts:
 
     Attributes:
       verdicts: task -> what is to be said of it, in the order of the table.
+      shapes: task -> metric -> the laws fitted to it (`genlab.scaling.emergence.shapes`), of tasks that leave chance.
+      forecasts: task -> metric -> its forecast at larger scales (`genlab.scaling.emergence.foretell`).
       notes: what was taken to be so, in words.
       left_out: what was not used, and why, in words.
       columns: canonical name -> the table's own, as of other analyses; empty.
     """
 
     verdicts: dict[str, Verdict]
+    shapes: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    forecasts: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
     left_out: list[str] = dataclasses.field(default_factory=list)
     columns: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -63,6 +69,9 @@ class Emergence:
       chance: levels by task, for a table that lacks them (`genlab.scaling.emergence.tables.parse_levels`).
       sharp, smooth: the metrics that verdicts rest on; by default the first a task has, of `metrics.SHARP` and
         `metrics.SMOOTH`.
+      laws: whether to fit laws to the tasks that leave chance.
+      forecasts: whether to forecast larger scales: of every task where the table holds some out, else of those that
+        leave chance.
       thresholds: what counts.
     """
 
@@ -70,6 +79,8 @@ class Emergence:
     chance: str = ""
     sharp: str = ""
     smooth: str = ""
+    laws: bool = True
+    forecasts: bool = True
     thresholds: Thresholds = Thresholds()
 
     def __post_init__(self):
@@ -108,10 +119,33 @@ class Emergence:
         }
         without = [f"task {task}: no sharp metric" for task in chosen if task not in sharp]
         left_out = [f"{row.row}: {row.reason}" for row in abilities.left_out]
-        return Verdicts(found, list(abilities.notes), [*left_out, *without])
+        laws = {task: self._shapes([sharp[task], smooth.get(task)]) for task in found if _rises(found[task])}
+        held_out = len(abilities.held_out.frame) > 0
+        told = {task: self._forecasts(abilities, found[task]) for task in found if held_out or _rises(found[task])}
+        laws, told = ({task: each for task, each in of.items() if each} for of in (laws, told))
+        return Verdicts(found, laws, told, list(abilities.notes), [*left_out, *without])
+
+    def _shapes(self, metrics_of: list[Scales | None]) -> dict[str, Any]:
+        if not self.laws:
+            return {}
+        seed = self.thresholds.seed
+        found = {scales.metric: shapes(scales, seed=seed) for scales in metrics_of if scales is not None}
+        return {metric: each for metric, each in found.items() if each}
+
+    def _forecasts(self, abilities: Abilities, verdict: Verdict) -> dict[str, Any]:
+        if not self.forecasts:
+            return {}
+        names = [metric for metric in (verdict.sharp, verdict.smooth) if metric]
+        found = {metric: foretell(rows_of(abilities, verdict.task, metric), seed=self.thresholds.seed)
+                 for metric in names}  # fmt: skip
+        return {metric: each for metric, each in found.items() if each}
 
     def _chosen(self, there: list[str]) -> tuple[str, str]:
         return tuple(
             metrics.first_of((wanted,) if wanted else order, there)
             for wanted, order in ((self.sharp, metrics.SHARP), (self.smooth, metrics.SMOOTH))
         )
+
+
+def _rises(verdict: Verdict) -> bool:
+    return verdict.numbers["sharpness"] is not None

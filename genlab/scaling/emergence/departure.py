@@ -16,10 +16,11 @@ chance level to be right.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from genlab.scaling.emergence.scales import Scales
 
@@ -81,7 +82,7 @@ def departures(
 
 def above_chance(right: np.ndarray, questions: np.ndarray, chance: float) -> np.ndarray:
     """One-sided p-values of the exact binomial test, of as many or more right answers by chance, [S]."""
-    return stats.binom.sf(right - 1, questions, max(chance, LEAST_CHANCE))
+    return special.bdtrc(right - 1.0, questions, max(chance, LEAST_CHANCE))
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -108,7 +109,7 @@ def _departure(scales: Scales, right, questions, p, tests: int, alpha: float, le
     needed = _questions(null, wanted, threshold)
     last = np.cumsum(questions[::-1])[::-1] < needed + questions  # from the largest down, until there are enough
     asked = int(questions[last].sum())
-    below = stats.binom.cdf(right, questions, scales.chance) if scales.chance > 0 else np.ones(len(right))
+    below = special.bdtr(right, questions, scales.chance)
     return Departure(
         flops=scales.flops,
         share=share,
@@ -125,20 +126,17 @@ def _departure(scales: Scales, right, questions, p, tests: int, alpha: float, le
     )
 
 
-def _power(questions: int, null: float, wanted: float, threshold: float) -> float:
-    """The probability of a p-value below `threshold` where the true rate is `wanted`."""
-    return float(stats.binom.sf(stats.binom.isf(threshold, questions, null), questions, wanted))
-
-
 def _upper(right: int, questions: int) -> float:
-    return float(stats.beta.ppf(0.95, right + 1, questions - right)) if right < questions else 1.0
+    return float(special.betaincinv(right + 1, questions - right, 0.95)) if right < questions else 1.0
 
 
+@functools.cache
 def _questions(null: float, wanted: float, threshold: float, power: float = 0.9) -> int:
-    """How many questions give that power, to within a tenth."""
+    """How many questions give p < `threshold` with that probability where the true rate is `wanted`, to a tenth."""
     counts = np.unique(np.geomspace(10, 1e6, 121).astype(int))
-    enough = [_power(int(count), null, wanted, threshold) >= power for count in counts]
-    return int(counts[int(np.argmax(enough))]) if any(enough) else int(counts[-1])
+    critical = np.ceil(special.bdtrik(1 - threshold, counts, null))  # more right answers than that are p < threshold
+    enough = special.bdtrc(critical, counts, wanted) >= power
+    return int(counts[int(np.argmax(enough))]) if enough.any() else int(counts[-1])
 
 
 def rises(scales: Mapping[str, Scales], alpha: float = 0.05) -> dict[str, float]:
@@ -170,8 +168,8 @@ def kendall(x: np.ndarray, y: np.ndarray, ends: np.ndarray) -> np.ndarray:
     x = np.round(x, 6)
     signs = np.tril(np.sign(x[:, None] - x) * np.sign(y[:, None] - y), -1)
     concordance = np.cumsum(signs.sum(axis=1))
-    p = [stats.norm.sf((concordance[end - 1] - 1) / np.sqrt(_variance(x[:end], y[:end]))) for end in ends]
-    return np.array(p, dtype=float)
+    variance = np.array([_variance(x[:end], y[:end]) for end in ends])
+    return special.ndtr(-(concordance[ends - 1] - 1) / np.sqrt(variance))
 
 
 def _variance(x: np.ndarray, y: np.ndarray) -> float:

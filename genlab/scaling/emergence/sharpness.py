@@ -1,6 +1,8 @@
 """How sharp a rise is: the largest share of it within one doubling of compute.
 
-A smooth ability spreads its rise over many doublings. One that comes suddenly makes half of it, or more, within one.
+A smooth ability spreads its rise over many doublings. One that comes suddenly makes half of it, or more, within one; a
+jump that falls on a scale of the table is seen as two halves, so the line is drawn a little below, at .45. A logistic
+curve whose middle 80 % take d doublings makes tanh(ln 9 / 2 d) of its rise in one: .8 at d = 1, .45 at 2.3, .27 at 4.
 Where a table's scales are further apart than a factor of two, one step between scales takes the doubling's place, and
 what is found is no finer than that. Values are first made monotone (isotonic regression), those below chance count as
 at it. Where runs have a history, each run is a curve and the median over runs counts: the mean over runs that jump at
@@ -14,7 +16,7 @@ import numpy as np
 
 from genlab.scaling.emergence.scales import Scales
 
-SHARP_SHARE = 0.5  # of the rise, within one doubling
+SHARP_SHARE = 0.45  # of the rise, within one doubling
 _DOUBLING = np.log(2.0)
 _MANY = 24  # scales of single runs: more are binned by doubling
 _LEVEL = 0.9
@@ -27,6 +29,7 @@ class Sharpness:
     Attributes:
       index: the largest share of the rise within `factor` of compute, 0 to 1.
       interval: 90 % bootstrap interval, over runs and within the errors of single ones.
+      agreement: the share of the resamples in which it is on the same side of the line between sharp and smooth.
       factor: the window; 2, or the typical ratio between neighbouring scales if that is more.
       start, end: where the steepest window lies, FLOPs.
       rise: from the lowest to the highest of the curve, as a share of the way from chance to always right.
@@ -38,6 +41,7 @@ class Sharpness:
 
     index: float
     interval: tuple[float, float]
+    agreement: float
     factor: float
     start: float
     end: float
@@ -48,14 +52,23 @@ class Sharpness:
     curves: int
 
 
-def sharpness(scales: Scales, least_rise: float = 0.1, resamples: int = 200, seed: int = 0) -> Sharpness | None:
-    """How sharply a metric rises; None where it does not by `least_rise` of the way from chance to always right."""
+def sharpness(
+    scales: Scales, least_rise: float = 0.1, line: float = SHARP_SHARE, resamples: int = 200, seed: int = 0
+) -> Sharpness | None:
+    """How sharply a metric rises; None where it does not by `least_rise` of the way from chance to always right.
+
+    Args:
+      scales: of the metric.
+      least_rise: see above.
+      line: the share from which on it is sharp.
+      resamples, seed: of the bootstrap.
+    """
     rng = np.random.default_rng(seed)
     histories = [curve for curve in scales.histories if np.nanmax(curve.share) >= least_rise]
     if not histories:
-        found = _of_points(scales, resamples, rng) if not scales.histories else None
+        found = _of_points(scales, line, resamples, rng) if not scales.histories else None
         return found if found is not None and found.rise >= least_rise else None
-    each = [found for curve in histories if (found := _of_points(curve, resamples, rng)).rise >= least_rise]
+    each = [found for curve in histories if (found := _of_points(curve, line, resamples, rng)).rise >= least_rise]
     if len(each) < 2:
         return each[0] if each else None
     indices = np.array([found.index for found in each])
@@ -66,6 +79,7 @@ def sharpness(scales: Scales, least_rise: float = 0.1, resamples: int = 200, see
         middle,
         index=float(np.median(indices)),
         interval=_interval(drawn),
+        agreement=float(np.mean((drawn >= line) == (np.median(indices) >= line))),
         top=float(np.max(tops)),
         levelled=any(found.levelled for found in each),
         hidden=bool(np.median([found.hidden for found in each]) > 0.5),
@@ -73,7 +87,7 @@ def sharpness(scales: Scales, least_rise: float = 0.1, resamples: int = 200, see
     )
 
 
-def _of_points(scales: Scales, resamples: int, rng: np.random.Generator) -> Sharpness:
+def _of_points(scales: Scales, line: float, resamples: int, rng: np.random.Generator) -> Sharpness:
     x, y, weights, drawn = _curve(scales, resamples, rng)
     x, keep = x, np.isfinite(y)
     x, y, weights, drawn = x[keep], y[keep], weights[keep], drawn[:, keep]
@@ -89,13 +103,14 @@ def _of_points(scales: Scales, resamples: int, rng: np.random.Generator) -> Shar
     return Sharpness(
         index=float(shares[best]),
         interval=_interval(many),
+        agreement=float(np.mean((many >= line) == (shares[best] >= line))),
         factor=float(np.exp(window)),
         start=float(np.exp(starts[best])),
         end=float(np.exp(starts[best] + window)),
         rise=rise,
         top=float(smooth[-1]),
         levelled=bool(smooth[-1] > 0.5 or last < 0.2),
-        hidden=bool(shares[best] < SHARP_SHARE and np.any(wide & (steps >= SHARP_SHARE * rise)) and rise > 0),
+        hidden=bool(shares[best] < line and np.any(wide & (steps >= line * rise)) and rise > 0),
         curves=1,
     )
 

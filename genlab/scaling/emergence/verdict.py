@@ -28,7 +28,7 @@ FLAT, SMOOTH, SMOOTH_ALONE, IN_METRIC, SHARP, UNDECIDED = KINDS = (
     "flat at chance", "smooth in both", "smooth in the one metric", "sharp only in the metric", "sharp in both",
     "undecided",
 )  # fmt: skip
-_CLOSE = 0.1  # to the line between sharp and smooth: then the interval must lie on one side
+_AGREEMENT = 0.8  # of the resamples must be on one side of the line between sharp and smooth
 _MOST_SEEDS = 50
 
 
@@ -96,7 +96,8 @@ def judge(
       rises_from: FLOPs from which the smooth metric's rise is certain, NaN for nowhere.
       thresholds: what counts.
     """
-    settings = {"least_rise": thresholds.least_share, "resamples": thresholds.resamples, "seed": thresholds.seed}
+    settings = {"least_rise": thresholds.least_share, "line": thresholds.sharp_share,
+                "resamples": thresholds.resamples, "seed": thresholds.seed}  # fmt: skip
     has_left = not math.isnan(departure.leaves_at)
     shape = sharpness(sharp, **settings) if has_left else None
     smooth_shape = None
@@ -157,7 +158,9 @@ def _rise(departure, sharp: Scales, smooth: Scales | None, shape, smooth_shape, 
         else f"{sharp.metric} is above chance ({sharp.chance:.3g}) from the smallest scale on"
     )
     if shape is None:
-        needed = f"scales below {departure.flops[0]:.3g} FLOPs, or larger ones"
+        needed = f"scales beyond {departure.flops[-1]:.3g} FLOPs"
+        if not departure.leaves:
+            needed = f"scales below {departure.flops[0]:.3g} FLOPs, or {needed}"
         return UNDECIDED, f"{where}, and does not rise by a share that matters.", needed
     is_sharp, reason = _is_sharp(shape, sharp, bimodal, thresholds)
     words = f"{where}. {_share(sharp.metric, shape)}"
@@ -192,8 +195,8 @@ def _is_sharp(
     found = shape.index >= line or camps
     if shape.hidden and not found:
         return None, f"scales between {shape.start:.3g} and {shape.end:.3g} FLOPs: the step between two is too wide"
-    low, high = shape.interval
-    if not camps and low < line < high and abs(shape.index - line) < _CLOSE:
+    if not camps and shape.agreement < _AGREEMENT:
+        low, high = shape.interval
         seeds = int(np.median(scales.seeds)) if not scales.histories else shape.curves
         factor = ((high - low) / 2 / max(abs(shape.index - line), 1e-3)) ** 2
         wanted = math.ceil(max(seeds, 1) * factor)
