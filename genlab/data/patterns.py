@@ -15,15 +15,17 @@ from genlab.data.sources import Example, Splits
 class Patterns:
     """Random patterns, each repeated to the end of its sequence: {"tokens": [sequence_length + 1]}.
 
-    A pattern is a walk by one hidden table of what follows what, the same for all sequences; so a model can learn the
-    table at once, as the bigrams of a language, and later that what was seen before comes again (the two phases of
-    Bietti et al. 2023, arXiv 2306.00802). Its length is drawn for each sequence: no fixed distance tells a repetition.
+    Nothing but the sequence itself tells how it goes on (Olsson et al. 2022, arXiv 2209.11895, "repeated random
+    tokens"), unless there are `successors`: then a pattern is a walk by one hidden table of what follows what, the same
+    for all sequences, as the bigrams of a language (Bietti et al. 2023, arXiv 2306.00802). A pattern's length is drawn
+    for each sequence, so that no fixed distance tells a repetition.
 
     Attributes:
       vocab_size: tokens, all of which are drawn.
       sequence_length: targets in an example.
       shortest, longest: of a pattern, evenly; a longer one than the sequence is not repeated in it.
-      successors: about how many tokens follow one often; the table's rows have a Dirichlet distribution of that sum.
+      successors: about how many tokens often follow one; the table's rows have a Dirichlet distribution with that sum.
+        None for tokens that are all alike.
       examples, held_out_examples: how many sequences; so many training sequences that no run sees one twice.
       seed: of the table and the draws; held-out sequences are of another stream.
     """
@@ -32,7 +34,7 @@ class Patterns:
     sequence_length: int = 64
     shortest: int = 8
     longest: int = 32
-    successors: float = 8.0
+    successors: float | None = None
     examples: int = 1_000_000_000
     held_out_examples: int = 4_096
     seed: int = 0
@@ -43,8 +45,8 @@ class Patterns:
                 raise ConfigError(f"{name} {getattr(self, name)} must be at least 2")
         if self.longest < self.shortest:
             raise ConfigError(f"longest {self.longest} must be at least shortest, {self.shortest}")
-        if not self.successors > 0:
-            raise ConfigError(f"successors {self.successors} must be above 0")
+        if self.successors is not None and not self.successors > 0:
+            raise ConfigError(f"successors {self.successors} must be above 0, or none")
         for name in ("examples", "held_out_examples"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} {getattr(self, name)} must be at least 1")
@@ -61,6 +63,8 @@ class Patterns:
 
     def table(self) -> np.ndarray:
         """The probability of each token after each, [V, V], rows that sum to 1."""
+        if self.successors is None:
+            return np.full((self.vocab_size, self.vocab_size), 1 / self.vocab_size)
         concentration = np.full(self.vocab_size, self.successors / self.vocab_size)
         return np.random.default_rng([self.seed, self.vocab_size]).dirichlet(concentration, self.vocab_size)
 

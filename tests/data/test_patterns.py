@@ -19,6 +19,7 @@ def test_sequences_are_repetitions_of_patterns_of_every_length():
 def test_a_token_follows_another_as_often_as_the_table_says():
     table = DATA.table()
     np.testing.assert_allclose(table.sum(axis=1), 1)
+    assert table.std() > 0.1 and np.ptp(Patterns(vocab_size=6).table()) == 0
     tokens = DATA.load().train.gather(np.arange(20_000))["tokens"][:, :3]  # Before any repetition.
     counts = np.zeros((6, 6))
     np.add.at(counts, (tokens[:, :-1].ravel(), tokens[:, 1:].ravel()), 1)
@@ -38,7 +39,7 @@ def test_a_sequence_is_a_pure_function_of_seed_split_and_index():
 @pytest.mark.parametrize(("settings", "message"), [
     ({"vocab_size": 1}, "vocab_size 1 must be at least 2"),
     ({"shortest": 9, "longest": 8}, "longest 8 must be at least shortest, 9"),
-    ({"successors": 0}, "successors 0 must be above 0"),
+    ({"successors": 0}, "successors 0 must be above 0, or none"),
     ({"examples": 0}, "examples 0 must be at least 1"),
 ])  # fmt: skip
 def test_bad_input_is_one_line(settings, message):
