@@ -11,6 +11,7 @@ Of diffusion models a picture of samples (.png), an animation of their way from 
 "label", "settings"); of points, a figure of their trajectories. --task restores held-out images that lack their middle
 (inpaint), were averaged over 2 x 2 pixels (super_resolution) or lost their colours (colourise), goes from each to the
 next by way of their codes (interpolate), or noises them part of the way and back (edit, as far as --strength).
+--start is the time that samples end at, by default the experiment's (DDPM++ ends at 1e-3 and is trained from 1e-5).
 
 Of text with --attention, in place of a continuation, where each token of the prompt looks in every head of every layer.
 Of classifiers the class that was read, its probability and, where that is wrong, the right one; with --attention, of
@@ -53,6 +54,8 @@ _OUTPUT = flags.DEFINE_string("output", None, "The picture to write; by default 
 _SAMPLER = flags.DEFINE_enum("sampler", None, list(SAMPLERS), "Of a diffusion model; by default dpm_solver, and to "
                              "restore images ancestral, in 100 steps.")
 _STEPS = flags.DEFINE_integer("steps", None, "Of the sampler; by default its own number.", lower_bound=1)
+_START = flags.DEFINE_float("start", None, "The time that samples end at, from the smallest that was trained; by "
+                            "default the experiment's.")
 _GUIDANCE = flags.DEFINE_float("guidance", 1.0, "Scale of classifier-free guidance; 1 for none.", lower_bound=0.0)
 _CLASSIFIER = flags.DEFINE_string("classifier", None, "Folder of a classifier's run that guides samples to --classes.")
 _CLASSIFIER_SCALE = flags.DEFINE_float("classifier_scale", 1.0, "Scale of that guidance.", lower_bound=0.0)
@@ -64,7 +67,7 @@ _CHUNK = flags.DEFINE_integer("chunk", 64, "Samples made at a time, as memory al
 _TEXT_FLAGS = ("prompt", "tokens", "temperature", "top_k", "top_p", "samples")
 _IMAGE_FLAGS = ("images", "output")
 _MOST_IMAGES = 256
-_DIFFUSION_FLAGS = ("sampler", "steps", "guidance", "classes", "task", "strength", "chunk", "classifier",
+_DIFFUSION_FLAGS = ("sampler", "steps", "start", "guidance", "classes", "task", "strength", "chunk", "classifier",
                     "classifier_scale")
 # What a task does not read: held-out images have classes of their own, and codes are by the ODE alone.
 _OF_SAMPLES = ("classes", "classifier", "classifier_scale", "chunk")
@@ -152,7 +155,8 @@ def _make_samples(run) -> None:
     sampler = named_sampler(_SAMPLER.value or ("ancestral" if restores else "dpm_solver"),
                             _STEPS.value or (100 if restores and not _SAMPLER.value else None))
     request = Request(sampler, _IMAGES.value, _GUIDANCE.value, classes, _TASK.value, _STRENGTH.value, _CHUNK.value,
-                      _SEED.value, load_run(_CLASSIFIER.value) if _CLASSIFIER.value else None, _CLASSIFIER_SCALE.value)
+                      _SEED.value, load_run(_CLASSIFIER.value) if _CLASSIFIER.value else None, _CLASSIFIER_SCALE.value,
+                      _START.value)
     path = Path(_OUTPUT.value or run.folder / "sample.png")
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("sampling", total=_IMAGES.value)

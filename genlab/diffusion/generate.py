@@ -2,8 +2,8 @@
 
 A chunk is cut over all devices of this process that divide it. That serves CPUs too: XLA runs much of a network on one
 thread a device, so two cores as two devices are faster than as one (launch.benchmark sample says by how much). Each
-device runs the network on its own examples by shard_map: left to XLA's partitioner, loops over images
-(genlab/models/fast_convolutions.py) gathered the batch, and every device ran half of a U-Net's convolutions on all of it.
+device runs the network on its own examples by shard_map: left to XLA's partitioner, loops over images (those of
+genlab/models/fast_convolutions.py) gathered the batch, and each device ran half of a U-Net's convolutions on all of it.
 """
 
 import functools
@@ -95,7 +95,8 @@ class ChunkProgram:
     def __init__(self, sampler, path: Path, denoiser_of, shape: tuple[int, ...], intermediates: int = 0):
         devices = jax.local_devices()
         count = math.gcd(shape[0], len(devices))
-        mesh, whole, examples = device_mesh((count,), ("data",), devices[:count]), PartitionSpec(), PartitionSpec("data")
+        mesh = device_mesh((count,), ("data",), devices[:count])
+        whole, examples = PartitionSpec(), PartitionSpec("data")
         self.whole = NamedSharding(mesh, whole)
 
         @jax.jit

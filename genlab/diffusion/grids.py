@@ -1,6 +1,7 @@
 """Which times a sampler visits, from noise to data."""
 
 import abc
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -16,6 +17,20 @@ def first_time(path: Path, first: float | None) -> float:
     if not path.start < first <= path.end:
         raise ConfigError(f"sampling can start at times above {path.start:g} and up to {path.end:g}, not at {first:g}")
     return first
+
+
+def starting_at(path: Path, start: float | None) -> Path:
+    """Returns the path with another start, or as it is for None.
+
+    Raises:
+      ConfigError: a start before the path's own, where no network was trained, or not before its end.
+    """
+    if start is None:
+        return path
+    if not path.start <= start < path.end:
+        raise ConfigError(f"start={start:g} is no time of this path, which is trained from {path.start:g} on and ends "
+                          f"at {path.end:g}; take one of those before the end, or train from an earlier path.start")
+    return dataclasses.replace(path, start=start)
 
 
 class Grid(abc.ABC):

@@ -46,8 +46,8 @@ class Likelihood(NamedTuple):
 class ProbabilityFlow:
     """The ODE as a map between data and noise, and how it and its divergence are computed.
 
-    The way begins at the path's start, as if data were x there: for another start pass `dataclasses.replace(path,
-    start=...)`. A Gaussian's log density at VP's t = 1e-3 is 5e-4 nats from that of the data, at 1e-5 5e-6.
+    The way begins at the path's start, as if data were x there: for another one see `grids.starting_at`. A Gaussian's
+    log density at VP's t = 1e-3 is 5e-4 nats from that of the data, at 1e-5 5e-6.
 
     Attributes:
       steps: of the classic Runge-Kutta method of order 4, four evaluations each; none for an adaptive method.
@@ -85,6 +85,9 @@ class ProbabilityFlow:
           key: of the probes; an exact divergence needs none.
           terminal_log_density: of x [B, ...] at the path's end, [B]; the prior's by default. Where data are not centred
             and of variance 1, the true one differs from it.
+
+        Raises:
+          ConfigError: probes without a key.
         """
         B, D = len(x), math.prod(x.shape[1:])
         scale_start, scale_end = (_scale(path, jnp.asarray(t, x.dtype)) for t in (path.start, path.end))
@@ -113,6 +116,8 @@ class ProbabilityFlow:
         """(l, (y, _)) -> (dy/dl, its divergence [B])."""
         rate, (B, D) = _rate(path, denoiser), (len(x), math.prod(x.shape[1:]))
         if self.divergence == "hutchinson":
+            if key is None:
+                raise ConfigError('the divergence "hutchinson" draws probes: give a key, or take "exact"')
             draw = jax.random.rademacher if self.probe == "rademacher" else jax.random.normal
             probes_NBD = draw(key, (self.probes, B, D), x.dtype)
 
@@ -175,7 +180,7 @@ def flow_of(sampler: Any) -> ProbabilityFlow:
 
 
 def interpolate(path: Path, denoiser: Denoiser, x_a, x_b, fractions,
-                flow: ProbabilityFlow = ProbabilityFlow(steps=20)):
+                flow: ProbabilityFlow = ProbabilityFlow(steps=20), denoiser_b: Denoiser | None = None):
     """Returns data between x_a and x_b [B, ...], [F, B, ...], by the great circle between their codes.
 
     On a straight line the codes between would be shorter than noise is (Song et al. 2020, appendix D.3).
@@ -186,11 +191,17 @@ def interpolate(path: Path, denoiser: Denoiser, x_a, x_b, fractions,
       x_a, x_b: data.
       fractions: [F] of the way, 0 for x_a and 1 for x_b.
       flow: how the ODE is solved.
+      denoiser_b: of x_b, where it has another label than x_a, whose `denoiser` is then; between them what both say is
+        mixed by the fraction, which costs two calls.
     """
-    a, b = (flow.encode(path, denoiser, x) for x in (x_a, x_b))
+    a, b = flow.encode(path, denoiser, x_a), flow.encode(path, denoiser_b or denoiser, x_b)
 
     def between(fraction):
-        return flow.decode(path, denoiser, spherical(a, b, fraction))
+        def mixed(x, t):
+            return jax.tree.map(lambda of_a, of_b: (1 - fraction) * of_a + fraction * of_b, denoiser(x, t),
+                                denoiser_b(x, t))
+
+        return flow.decode(path, mixed if denoiser_b else denoiser, spherical(a, b, fraction))
 
     return jax.lax.map(between, jnp.asarray(fractions, a.dtype))
 

@@ -18,7 +18,7 @@ from genlab.evaluation.manifold import (
     precision_recall,
 )
 from genlab.evaluation.report import MEASURES, References, SampleScores, Scoring, score_samples
-from genlab.evaluation.score import Score, read_accuracy
+from genlab.evaluation.score import Score, proportion, read_accuracy
 
 __all__ = [
     "MEASURES",
@@ -41,6 +41,7 @@ __all__ = [
     "memorisation",
     "nearest",
     "precision_recall",
+    "proportion",
     "read_accuracy",
     "score_samples",
     "sliced_wasserstein",

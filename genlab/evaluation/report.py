@@ -71,11 +71,13 @@ class SampleScores:
     Attributes:
       extractor, extractor_hash: of the features.
       samples, references, held_out: numbers of each; references and held_out are 0 where there are none.
+      matched: the smaller number of samples and held-out data, drawn of the more, for scores that compare the two: most
+        distances are biased upwards, the more the fewer there are.
       reference_name: what the references are.
       statistics: what the Fréchet distance is to: name, count (None if unknown) and hash of the moments.
       settings: `Scoring`'s.
-      scores: by name. Those that begin with "held_out_" are held-out data's in place of the samples': what a perfect
-        model would read, as far as their number is that of the samples.
+      scores: by name. Those that begin with "held_out_" are of `matched` held-out data in place of samples, what a
+        perfect model would read; those with "matched_" are of as many samples, where there are more of these in all.
     """
 
     extractor: str
@@ -83,6 +85,7 @@ class SampleScores:
     samples: int
     references: int
     held_out: int
+    matched: int
     reference_name: str
     statistics: dict[str, Any] | None
     settings: dict[str, Any]
@@ -95,6 +98,8 @@ class SampleScores:
     def __str__(self) -> str:
         title = (f"{self.samples:,} samples against {self.reference_name} ({self.references:,}); "
                  f"features: {self.extractor} [{self.extractor_hash}]")
+        if self.matched < max(self.samples, self.held_out):
+            title += f"\nheld_out_ and matched_ scores: of {self.matched:,} each, to be compared with one another"
         width = max(len(name) for name in self.scores)
         return "\n".join([title, *(f"  {name:<{width}}  {score}" for name, score in self.scores.items())])
 
@@ -129,9 +134,12 @@ def score_samples(samples: np.ndarray, references: References, extractor: Extrac
     inception = isinstance(extractor, InceptionFeatures)
     known = references.statistics is not None  # then the Fréchet distance's error is the samples' alone
     scores = _distances(x_ND, y_MD, theirs, known, inception, scoring)
-    if h_HD is not None:
-        floor = _distances(h_HD, y_MD, theirs, known, inception, scoring)
-        scores |= {f"held_out_{name}": score for name, score in floor.items()}
+    matched = 0 if h_HD is None else min(len(x_ND), len(h_HD))
+    alike = {} if h_HD is None else {"held_out": h_HD} | ({"matched": x_ND} if matched < len(x_ND) else {})
+    for prefix, features_ND in alike.items():
+        drawn = np.random.default_rng(scoring.seed).permutation(len(features_ND))[:matched]
+        found = _distances(features_ND[drawn], y_MD, theirs, known, inception, scoring)
+        scores |= {f"{prefix}_{name}": score for name, score in found.items()}
     if "neighbours" in scoring.measures:
         scores |= _neighbours(x_ND, y_MD, h_HD)
     statistics = theirs and {
@@ -139,7 +147,7 @@ def score_samples(samples: np.ndarray, references: References, extractor: Extrac
         "count": theirs.count, "hash": theirs.hash}
     return SampleScores(
         extractor=extractor.name, extractor_hash=extractor.hash, samples=len(x_ND),
-        references=0 if y_MD is None else len(y_MD), held_out=0 if h_HD is None else len(h_HD),
+        references=0 if y_MD is None else len(y_MD), held_out=0 if h_HD is None else len(h_HD), matched=matched,
         reference_name=references.name, statistics=statistics,
         settings=vars(scoring) | {"measures": list(scoring.measures)}, scores=scores)
 

@@ -18,9 +18,13 @@ class Score(NamedTuple):
 
 
 def proportion(true_N: np.ndarray) -> Score:
-    """The mean of booleans [N] and its binomial standard error."""
-    value = float(np.mean(true_N))
-    return Score(value, float(np.sqrt(value * (1 - value) / len(true_N))))
+    """The mean of booleans [N], and the binomial standard error of two more that are true and two that are not.
+
+    That is Agresti and Coull 1998 ("Approximate is better than exact for interval estimation of binomial proportions").
+    The plain one is 0 where all are alike; twice this one is then 2.8 / N, near the 3 / N of an exact 95 % bound.
+    """
+    N, adjusted = len(true_N), (np.sum(true_N) + 2) / (len(true_N) + 4)
+    return Score(float(np.mean(true_N)), float(np.sqrt(adjusted * (1 - adjusted) / (N + 4))))
 
 
 def read_accuracy(probabilities_NK: np.ndarray, labels_N: np.ndarray) -> Score:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from genlab.configuration import ConfigError
 from genlab.diffusion.denoiser import Denoised, Denoiser, Prediction
 from genlab.diffusion.dequantization import Uniform
+from genlab.diffusion.grids import starting_at
 from genlab.diffusion.guidance import classifier_free_batched
 from genlab.diffusion.paths import VP, Path, expand
 from genlab.diffusion.times import Times, UniformTime, stratified
@@ -48,6 +49,8 @@ class ScoreMatching:
       scale_inputs: whether the network sees x_t / sqrt(alpha^2 data_std^2 + sigma^2), EDM's c_in, in place of x_t.
       label_dropout: share of training examples whose label is hidden, which classifier-free guidance needs (Ho and
         Salimans 2022, arXiv 2207.12598, algorithm 1).
+      sampling_start: the time that samples end at, where that is later than the path's start, from which times are
+        trained and likelihoods taken; none for the path's start.
     """
 
     model: Any
@@ -58,6 +61,7 @@ class ScoreMatching:
     noise_level: Literal["time", "log_noise"] = "time"
     scale_inputs: bool = False
     label_dropout: float = 0.0
+    sampling_start: float | None = None
 
     embedding_parameters: ClassVar[tuple[str, ...]] = ()
 
@@ -83,6 +87,7 @@ class ScoreMatching:
         if self.label_dropout and not self.model.num_classes:
             raise ConfigError(f"label_dropout={self.label_dropout} hides labels, but the network reads none: set "
                               "model.num_classes, or label_dropout=0")
+        self.sampling_path()
 
     def example_shape(self) -> tuple[int, ...]:
         """The shape of one example of x."""
@@ -138,6 +143,14 @@ class ScoreMatching:
             return denoise
         return classifier_free_batched(lambda label: functools.partial(denoise, label_B=label), label_B,
                                        self.model.num_classes, guidance)
+
+    def sampling_path(self, start: float | None = None) -> Path:
+        """Returns the path that samples follow, down to `start`, or to where this objective has them end.
+
+        Raises:
+          ConfigError: a start outside the path (grids.starting_at).
+        """
+        return starting_at(self.path, self.sampling_start if start is None else start)
 
     def check_guidance(self, guidance: float) -> None:
         """Raises ConfigError, in one line, where a run cannot be guided."""

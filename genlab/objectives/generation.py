@@ -9,15 +9,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 from genlab.configuration import ConfigError
 from genlab.diffusion.dequantization import dequantized_bits
+from genlab.diffusion.grids import starting_at
 from genlab.diffusion.likelihood import ProbabilityFlow
 from genlab.diffusion.samplers import AdaptiveOde, Sampler
-from genlab.evaluation import PixelFeatures, PointFeatures, References, SampleScores, Scoring, score_samples
+from genlab.evaluation import PixelFeatures, PointFeatures, References, SampleScores, Scoring, proportion, score_samples
 from genlab.objectives.dequantization import VariationalDequantization
 from genlab.objectives.diffusion import ImageDiffusion, PointDiffusion, ScoreMatching
-from genlab.objectives.metric import Estimate
+from genlab.objectives.metric import Estimate, ratio_estimate
 from genlab.objectives.probes import Collect
 
 
@@ -33,11 +35,17 @@ class BitsPerDimension:
       flow: how the ODE is solved.
       held_out_examples: 0 for all.
       conditional: whether a model that reads labels is told them.
+      start: the time that the ODE begins at, as if data were noised as much; none for the path's start.
     """
 
     flow: ProbabilityFlow = ProbabilityFlow(steps=20)
     held_out_examples: int = 0
     conditional: bool = True
+    start: float | None = None
+
+    def __post_init__(self):
+        if self.held_out_examples == 1:
+            raise ConfigError("bits per dimension of 1 example have no standard error; take 2 or more, or 0 for all")
 
     def check(self, objective: Any, data: Any) -> None:
         """See genlab/objectives/probes.py."""
@@ -48,19 +56,60 @@ class BitsPerDimension:
         if not self.conditional and diffusion.model.num_classes and not diffusion.label_dropout:
             raise ConfigError("bits per dimension without labels need a network that was also trained without them: "
                               "train one with label_dropout, or leave conditional on")
+        starting_at(objective.path, self.start)
 
     def run(self, collect: Collect) -> dict[str, Estimate]:
         """See genlab/objectives/probes.py; NaN where the ODE could not be solved."""
-        bits_N = collect("held_out", self.read, self.held_out_examples)["bits"].astype(np.float64)
-        return {"bits_per_dimension": Estimate(float(bits_N.mean()), float(bits_N.std(ddof=1) / np.sqrt(len(bits_N))))}
+        bits_N = collect("held_out", self, self.held_out_examples)["bits"]
+        return {"bits_per_dimension": ratio_estimate(bits_N, np.ones_like(bits_N))}
 
-    def read(self, objective: ImageDiffusion, variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """The bits per dimension of a batch's images."""
+    def __call__(self, objective: ImageDiffusion, variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """Reads the bits per dimension of a batch's images."""
         network = getattr(objective, "teacher", objective).model
         label = jnp.asarray(batch["label"], jnp.int32) if self.conditional and network.num_classes else None
         return {"bits": dequantized_bits(
-            self.flow, objective.path, objective.denoiser(variables, label), objective.pixels.levels(batch["image"]),
-            batch_key(batch), objective.dequantization(variables))}
+            self.flow, starting_at(objective.path, self.start), objective.denoiser(variables, label),
+            objective.pixels.levels(batch["image"]), batch_key(batch), objective.dequantization(variables))}
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """Reads a sample for each example of a batch, with its class if the model reads one.
+
+    Equal ones share a compiled program, over evaluations and over runs of one shape.
+
+    Attributes:
+      sampler: as launch.sample has it.
+      guidance: scale, 1 for none.
+      start: the time that samples end at; none for where the objective has them end.
+    """
+
+    sampler: Sampler | AdaptiveOde
+    guidance: float = 1.0
+    start: float | None = None
+
+    def check(self, objective: ScoreMatching) -> None:
+        """Raises ConfigError, in one line, for samples that this objective cannot make."""
+        objective.check_guidance(self.guidance)
+        path = objective.sampling_path(self.start)
+        if isinstance(self.sampler, Sampler):
+            self.sampler.times(path)
+
+    def __call__(self, objective: ScoreMatching, variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """Reads "sample", data [B, ...]."""
+        label = jnp.asarray(batch["label"], jnp.int32) if objective.model.num_classes else None
+        denoiser = objective.denoiser(variables, label, self.guidance)
+        shape = (len(batch["index"]), *objective.example_shape())
+        samples = self.sampler.sample(objective.sampling_path(self.start), denoiser, batch_key(batch), shape)
+        return {"sample": objective.decode(samples.x)}
+
+    def made(self, collect: Collect, count: int) -> dict[str, np.ndarray]:
+        """So many samples, or one for each training example, whose number a warning then tells."""
+        made = collect("train", self, count)
+        if len(made["sample"]) < count:
+            logging.warning("%d samples were asked for and %d made: one for each training example, of which there are "
+                            "no more", count, len(made["sample"]))
+        return made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +119,8 @@ class SampleQuality:
     A sample is made for each of so many training examples, evenly spaced, with its class if the model reads one.
 
     Attributes:
-      sampler: as launch.sample has it.
-      guidance: scale, 1 for none.
-      samples: how many; 0 for as many as training examples.
+      sampler, guidance, start: see `Draw`.
+      samples: how many, at most as many as training examples; 0 for all of these.
       extractor: of the features that are compared; none for pixels, or for points as they are.
       scoring: what is measured.
     """
@@ -82,14 +130,18 @@ class SampleQuality:
     samples: int = 1_000
     extractor: Any = None
     scoring: Scoring = Scoring()
+    start: float | None = None
+
+    @property
+    def draw(self) -> Draw:
+        """What is sampled."""
+        return Draw(self.sampler, self.guidance, self.start)
 
     def check(self, objective: Any, data: Any) -> None:
         """See genlab/objectives/probes.py."""
         if not isinstance(objective, ScoreMatching):
             raise ConfigError(f"samples are of diffusion models, not of {type(objective).__name__}")
-        objective.check_guidance(self.guidance)
-        if isinstance(self.sampler, Sampler):
-            self.sampler.times(objective.path)
+        self.draw.check(objective)
 
     def run(self, collect: Collect) -> dict[str, Estimate]:
         """See genlab/objectives/probes.py."""
@@ -98,18 +150,11 @@ class SampleQuality:
 
     def score(self, collect: Collect) -> tuple[SampleScores, dict[str, np.ndarray]]:
         """(the record of the scores, what was scored: "sample" and, where there are labels, "label")."""
-        made = collect("train", self.read, self.samples)
+        made = self.draw.made(collect, self.samples)
         real = {split: collect(split, data_of, 0)["data"] for split in ("train", "held_out")}
         extractor = self.extractor or (PointFeatures() if real["train"].ndim == 2 else PixelFeatures())
         references = References(f"the training data ({len(real['train']):,})", real["train"])
         return score_samples(made["sample"], references, extractor, real["held_out"], self.scoring), made
-
-    def read(self, objective: ScoreMatching, variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """A sample for each example of a batch."""
-        label = jnp.asarray(batch["label"], jnp.int32) if objective.model.num_classes else None
-        denoiser = objective.denoiser(variables, label, self.guidance)
-        shape = (len(batch["index"]), *objective.example_shape())
-        return {"sample": objective.decode(self.sampler.sample(objective.path, denoiser, batch_key(batch), shape).x)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,30 +165,31 @@ class PointQuality:
     the source's own measures (genlab/data/points.py): shares of points on the support, in the modes.
 
     Attributes:
-      sampler: as launch.sample has it.
-      samples: how many.
+      source: of the data, where it says how good points are.
+      sampler, start: see `Draw`.
+      samples: how many, at most as many as training examples.
     """
 
     source: Any
     sampler: Sampler | AdaptiveOde = Sampler(steps=50)
     samples: int = 10_000
+    start: float | None = None
 
     def check(self, objective: Any, data: Any) -> None:
         """See genlab/objectives/probes.py."""
         if not isinstance(objective, PointDiffusion):
             raise ConfigError(f"these are measures of points, and {type(objective).__name__} makes none")
+        Draw(self.sampler, start=self.start).check(objective)
 
     def run(self, collect: Collect) -> dict[str, Estimate]:
         """See genlab/objectives/probes.py."""
         scoring = Scoring(measures=("sliced_wasserstein",), power=1)
-        found = SampleQuality(self.sampler, samples=self.samples, scoring=scoring)
-        points = collect("train", found.read, self.samples)["sample"]
+        points = Draw(self.sampler, start=self.start).made(collect, self.samples)["sample"]
         train, held_out = (collect(split, data_of, self.samples)["data"] for split in ("train", "held_out"))
         scored = score_samples(points, References("held-out points", held_out), PointFeatures(), train, scoring)
         measures = self.source.measures(points) if hasattr(self.source, "measures") else {}
-        shares = {name: Estimate(float(true_N.mean()), float(np.sqrt(true_N.var() / len(true_N))))
-                  for name, true_N in measures.items()}
-        return shares | {name: Estimate(score.value, score.standard_error) for name, score in scored.scores.items()}
+        scores = {name: proportion(true_N) for name, true_N in measures.items()} | scored.scores
+        return {name: Estimate(score.value, score.standard_error) for name, score in scores.items()}
 
 
 def data_of(objective: ScoreMatching, variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -49,6 +49,7 @@ class Request:
       seed: of the noise, and of which held-out images: evenly spaced ones for 0.
       classifier: a run of classification that guides samples too, by the images that are expected; or none.
       classifier_scale: of that guidance.
+      start: the time that samples end at; none for where the run's objective has them end.
     """
 
     sampler: Any
@@ -61,11 +62,13 @@ class Request:
     seed: int = 0
     classifier: Trained | None = None
     classifier_scale: float = 1.0
+    start: float | None = None
 
     def check(self, run: Trained, path: Path) -> None:
         """Raises ConfigError, in one line, for what cannot be made of this run, or written to this path."""
         objective = run.experiment.objective
         objective.check_guidance(self.guidance)
+        objective.sampling_path(self.start)
         classes = self.num_classes(run)
         theirs = self.classifier and self.classifier.experiment
         if theirs and (not hasattr(theirs.objective, "probabilities")
@@ -134,8 +137,8 @@ def draw(run: Trained, request: Request, intermediates: int = 0,
                                request.classifier_scale)
     variables = (run.variables, classifier.variables if classifier else {})
     return generate(
-        request.sampler, objective.path, denoiser_of, variables, stream_key(request.seed, "sample"), request.count,
-        objective.example_shape(),
+        request.sampler, objective.sampling_path(request.start), denoiser_of, variables,
+        stream_key(request.seed, "sample"), request.count, objective.example_shape(),
         chunk=min(request.chunk, request.count), label=request.labels(run), intermediates=intermediates,
         on_progress=on_progress)
 
@@ -172,7 +175,8 @@ def write_arrays(path: Path, run: Trained, request: Request, samples: Samples) -
     """Writes "sample" (uint8 images, or points), "label" where there is one, and as JSON "settings", what made them."""
     labels = request.labels(run)
     settings = {"run": run.experiment.name, "step": run.step, "sampler": repr(request.sampler),
-                "guidance": request.guidance, "seed": request.seed, "chunk": request.chunk}
+                "start": run.experiment.objective.sampling_path(request.start).start, "guidance": request.guidance,
+                "seed": request.seed, "chunk": request.chunk}
     if request.classifier:
         settings |= {"classifier": str(request.classifier.folder), "classifier_step": request.classifier.step,
                      "classifier_scale": request.classifier_scale}
@@ -219,8 +223,8 @@ def _measured(run, request, x, label, key) -> dict[str, jax.Array]:
 
     def solve(variables):
         denoiser = objective.denoiser(variables, label, request.guidance)
-        return solve_inverse(request.sampler, objective.path, denoiser, operator, y, key, x.shape,
-                             NullSpace()).x
+        return solve_inverse(request.sampler, objective.sampling_path(request.start), denoiser, operator, y, key,
+                             x.shape, NullSpace()).x
 
     return {"measured": operator.pseudo_inverse(y), "restored": jax.jit(solve)(run.variables)}
 
@@ -230,19 +234,21 @@ def _edited(run, request, x, label, key) -> dict[str, jax.Array]:
 
     def change(variables):
         denoiser = objective.denoiser(variables, label, request.guidance)
-        return edit(request.sampler, objective.path, denoiser, x, request.strength, key).x
+        return edit(request.sampler, objective.sampling_path(request.start), denoiser, x, request.strength, key).x
 
     return {f"edited by {request.strength:g}": jax.jit(change)(run.variables)}
 
 
 def _interpolated(run, request, x, label, key) -> dict[str, jax.Array]:
-    """Between each image and the next, by their codes; classes are left out, for the two may differ."""
+    """Between each image and the next, by their codes, each with its own class."""
     objective = run.experiment.objective
     fractions = np.linspace(0, 1, 7)
 
     def between(variables):
-        return interpolate(objective.path, objective.denoiser(variables), x, jnp.roll(x, -1, axis=0), fractions,
-                           _FLOW)
+        own = objective.denoiser(variables, label)
+        following = None if label is None else objective.denoiser(variables, jnp.roll(label, -1))
+        return interpolate(objective.sampling_path(request.start), own, x, jnp.roll(x, -1, axis=0), fractions, _FLOW,
+                           following)
 
     found = jax.jit(between)(run.variables)
     return {f"{fraction:.0%}": row for fraction, row in zip(fractions, found, strict=True)}

@@ -214,6 +214,21 @@ def test_interpolations_follow_arcs():
     np.testing.assert_allclose(x[1], spherical(a, b, 0.3), atol=2e-3)
 
 
+def test_ends_with_labels_of_their_own_are_kept():
+    """Half-way between two normal distributions' scores lies that of the mean of their means."""
+    path, flow = VP(), ProbabilityFlow(steps=20)
+    left, middle, right = (normal(path, mean=mean) for mean in (-1.0, 0.0, 1.0))
+
+    def ways(a, b):
+        half = spherical(flow.encode(path, left, a), flow.encode(path, right, b), 0.5)
+        return interpolate(path, left, a, b, [0.0, 0.5, 1.0], flow, right), flow.decode(path, middle, half)
+
+    a, b = np.float32(np.random.default_rng(0).normal(size=(2, 3, 2)))
+    x, half = jax.jit(ways)(a, b)
+    for found, true in zip(x, (a, half, b), strict=True):
+        np.testing.assert_allclose(found, true, atol=3e-3)
+
+
 def test_spherical():
     a, b = np.array([[3.0, 0.0]]), np.array([[0.0, 3.0]])
     third = spherical(a, b, 1 / 3)
@@ -252,6 +267,11 @@ def test_an_unsolved_ode_is_no_number(monkeypatch):
     found = flow.log_likelihood(VP(), normal(VP()), x, key(0))
     assert np.isnan(found.log_density).all() and found.evaluations == 7
     assert np.isnan(flow.encode(VP(), normal(VP()), x)).all()
+
+
+def test_probes_need_a_key():
+    with pytest.raises(ConfigError, match='the divergence "hutchinson" draws probes: give a key, or take "exact"'):
+        ProbabilityFlow(steps=2).log_likelihood(VP(), normal(VP()), np.float32([[0.1, 0.2]]))
 
 
 def test_a_sampler_without_noise_has_a_likelihood():

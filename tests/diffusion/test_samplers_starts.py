@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genlab.configuration import ConfigError
-from genlab.diffusion.grids import UniformTime
+from genlab.diffusion.grids import UniformTime, starting_at
 from genlab.diffusion.paths import VE, VP
 from genlab.diffusion.samplers import AdaptiveOde, Ddim, DpmSolverPlusPlus, EdmStochastic, Sampler
 from genlab.diffusion.schedules import Discrete
@@ -49,6 +49,15 @@ def test_the_end_may_be_named(float64):
     at_end, by_default = (sampler.sample(path, gaussian(path), KEY, (2, 2), start_time=t, dtype=jnp.float64).x
                           for t in (path.end, None))
     np.testing.assert_array_equal(at_end, by_default)
+
+
+def test_samples_end_where_they_are_told_to():
+    path = VP(start=1e-5)
+    assert starting_at(path, None) is path and starting_at(path, 1e-3) == VP(start=1e-3)
+    assert Sampler(Ddim(), 3).times(starting_at(path, 1e-3))[-1] == np.float32(1e-3)
+    for start in (1e-6, 1.0):
+        with pytest.raises(ConfigError, match=f"start={start:g} is no time of this path, which is trained from 1e-05"):
+            starting_at(path, start)
 
 
 @pytest.mark.parametrize(("make", "message"), [

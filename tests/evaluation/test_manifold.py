@@ -31,9 +31,9 @@ def test_brute_force(numbers, monkeypatch):
     np.testing.assert_allclose(values, brute_force(x, y, 2), rtol=1e-6)
     assert all(0.1 < value < 0.95 for value in values)
     precision, recall, _, coverage = found
-    assert precision.standard_error == pytest.approx(np.sqrt(values[0] * (1 - values[0]) / 57))
-    assert recall.standard_error == pytest.approx(np.sqrt(values[1] * (1 - values[1]) / 40))
-    assert coverage.standard_error == pytest.approx(np.sqrt(values[3] * (1 - values[3]) / 40))
+    for score, count in ((precision, 57), (recall, 40), (coverage, 40)):  # Agresti and Coull's.
+        adjusted = (score.value * count + 2) / (count + 4)
+        assert score.standard_error == pytest.approx(np.sqrt(adjusted * (1 - adjusted) / (count + 4)))
 
 
 def test_one_set_and_two_that_do_not_meet():

@@ -16,6 +16,7 @@ from genlab.evaluation import (
     Scoring,
     frechet_distance,
     memorisation,
+    proportion,
     read_accuracy,
     score_samples,
 )
@@ -34,7 +35,7 @@ def record():
 
 def test_record_names_all_that_decides_it(record):
     assert (record.extractor, record.extractor_hash) == ("pixels", PixelFeatures().hash)
-    assert (record.samples, record.references, record.held_out) == (40, 50, 30)
+    assert (record.samples, record.references, record.held_out, record.matched) == (40, 50, 30, 30)
     moments = FeatureStatistics.of(PixelFeatures()(images(1, 50)))
     assert record.statistics == {"name": "noise, train", "count": 50, "hash": moments.hash}
     assert record.settings["projections"] == 256 and record.settings["measures"] == list(MEASURES)
@@ -43,7 +44,8 @@ def test_record_names_all_that_decides_it(record):
 
 def test_scores_are_the_measures(record):
     neighbours = {f"neighbour_{name}" for name in ("distance", "ratio", "near_copies")}
-    assert record.scores.keys() == SCORES | {f"held_out_{name}" for name in SCORES} | neighbours
+    prefixed = {f"{prefix}_{name}" for prefix in ("held_out", "matched") for name in SCORES}
+    assert record.scores.keys() == SCORES | prefixed | neighbours
     x, y, held_out = (PixelFeatures()(images(seed, count)) for seed, count in ((0, 40), (1, 50), (2, 30)))
     moments = FeatureStatistics.of(y)
     found = record.scores
@@ -52,6 +54,19 @@ def test_scores_are_the_measures(record):
     assert found["held_out_frechet_distance"].value == pytest.approx(floor)
     assert found["neighbour_ratio"] == memorisation(x, y, held_out).ratio
     assert all(np.isfinite(score).all() for score in found.values())
+
+
+def test_samples_and_held_out_data_are_compared_at_equal_numbers(record):
+    """Two draws of one distribution: at 30 the distance is larger than at 120, and no model is the better for it."""
+    references, scoring = References("noise", images(1, 200)), Scoring(measures=("frechet",))
+    for samples, held_out in ((120, 30), (30, 120)):
+        found = score_samples(images(0, samples), references, PixelFeatures(), images(2, held_out), scoring)
+        at_thirty = found.scores["matched_frechet_distance" if samples == 120 else "frechet_distance"]
+        assert found.matched == 30 and ("matched_frechet_distance" in found.scores) == (samples == 120)
+        assert at_thirty.value == pytest.approx(found.scores["held_out_frechet_distance"].value, rel=0.3)
+        if samples == 120:
+            assert at_thirty.value > 1.5 * found.scores["frechet_distance"].value
+        assert "held_out_ and matched_ scores: of 30 each" in str(found)
 
 
 def test_text_never_says_fid(record):
@@ -98,13 +113,19 @@ def test_points():
 def test_accuracy():
     probabilities = np.array([[0.9, 0.1, 0], [0.2, 0.3, 0.5], [0.1, 0.8, 0.1], [0.4, 0.3, 0.3]])
     found = read_accuracy(probabilities, np.array([0, 2, 1, 1]))
-    assert found == pytest.approx((0.75, np.sqrt(0.75 * 0.25 / 4)))
+    assert found == pytest.approx((0.75, np.sqrt(5 / 8 * 3 / 8 / 8)))  # Two more of each.
     with pytest.raises(ConfigError, match=r"probabilities must be \[N, K\] and labels \[N\]"):
         read_accuracy(probabilities, np.zeros(3, int))
     with pytest.raises(ConfigError, match="labels go from 0 to 3; the classifier knows 0 to 2"):
         read_accuracy(probabilities, np.array([0, 2, 1, 3]))
     with pytest.raises(ConfigError, match="not all finite"):
         read_accuracy(probabilities * np.nan, np.array([0, 2, 1, 1]))
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_all_alike_is_not_certain(value):
+    found = proportion(np.full(1_000, value))
+    assert found.value == value and 2 * found.standard_error == pytest.approx(3 / 1_000, rel=0.1)  # The rule of three.
 
 
 def test_bad_input():

@@ -25,6 +25,7 @@ from genlab.training.optimizers import AdamW
 from genlab.training.plans import choose_plan
 from genlab.training.program import program_for
 from genlab.training.settings import Training
+from launch.samples import diffusion
 from launch.samples.diffusion import Request, draw, log_probability, make, operator_of
 from launch.samples.samplers import SAMPLERS, named_sampler
 from launch.samples.scores import scores
@@ -70,7 +71,10 @@ def test_samples_are_a_picture_an_animation_or_arrays(tmp_path):
     arrays = np.load(tmp_path / "arrays.npz")
     assert arrays["sample"].shape == (12, 8, 8, 1) and arrays["sample"].dtype == np.uint8
     np.testing.assert_array_equal(arrays["label"], [3, 5] * 6)
-    assert json.loads(str(arrays["settings"]))["sampler"] == repr(SAMPLER)
+    settings = json.loads(str(arrays["settings"]))
+    assert settings["sampler"] == repr(SAMPLER) and settings["start"] == 1e-3
+    own, later = (draw(fresh(DIGITS), dataclasses.replace(request, start=start)).x for start in (None, 0.5))
+    assert (own != later).any()
 
 
 def test_points_are_drawn_on_their_way(tmp_path):
@@ -93,6 +97,17 @@ def test_held_out_images_are_restored_edited_and_interpolated(task, rows, tmp_pa
         np.testing.assert_array_equal(arrays["restored"][:, known], arrays["image"][:, known])
 
 
+def test_ends_of_an_interpolation_have_their_own_classes(tmp_path, monkeypatch):
+    """A network that never saw the label for none is not asked with it."""
+    told = []
+    monkeypatch.setattr(ImageDiffusion, "denoiser", lambda self, variables, label_B=None: told.append(label_B))
+    monkeypatch.setattr(diffusion, "interpolate", lambda path, own, x, *_: np.zeros((7, *x.shape)))
+    make(fresh(DIGITS), Request(SAMPLER, count=3, task="interpolate"), tmp_path / "rows.npz")
+    own, following = told
+    assert len(set(own.tolist())) > 1
+    np.testing.assert_array_equal(following, np.roll(own, -1))
+
+
 @pytest.mark.parametrize(("experiment", "request_", "name", "message"), [
     (DIGITS, Request(SAMPLER, classes=(10,)), "a.png", "there is no class 10 among 10, 0 to 9"),
     (DIGITS, Request(SAMPLER), "a.jpg", "must end in .png, .gif, .npz: a picture, an animation or arrays"),
@@ -102,6 +117,7 @@ def test_held_out_images_are_restored_edited_and_interpolated(task, rows, tmp_pa
     (POINTS, Request(SAMPLER, classes=(1,)), "a.png", "classes are asked for, but this run is unconditional"),
     (POINTS, Request(SAMPLER), "a.gif", "animations are of images; this run is of points"),
     (POINTS, Request(SAMPLER, task="inpaint"), "a.png", "inpaint are of images; this run is of points"),
+    (POINTS, Request(SAMPLER, start=1.0), "a.png", "start=1 is no time of this path, which is trained from 0.001 on"),
 ])  # fmt: skip
 def test_what_cannot_be_made_is_a_one_line_error(experiment, request_, name, message, tmp_path):
     with pytest.raises(ConfigError) as error:
@@ -188,6 +204,7 @@ def test_points_are_scored_as_asked(tmp_path, environment):
      "a likelihood is that of the probability-flow ODE, and EulerMaruyama adds noise"),
     ("launch.evaluate", ["--evaluation=likelihood", "--guidance=2"],
      "--guidance is read by --evaluation=samples alone"),
+    ("launch.evaluate", ["--start=.1"], "--start is read by --evaluation=samples or points or likelihood alone"),
     ("launch.evaluate", ["--evaluation=knn"], "a probe reads features, of which ImageDiffusion gives none"),
 ])  # fmt: skip
 def test_a_flag_that_does_not_fit_is_a_one_line_error(folder, environment, command, flags, message):

@@ -14,10 +14,10 @@ from genlab.data import EightGaussians, Points
 from genlab.diffusion import schedules
 from genlab.diffusion.likelihood import ProbabilityFlow
 from genlab.diffusion.paths import VP
-from genlab.diffusion.samplers import Sampler
+from genlab.diffusion.samplers import Sampler, Samples
 from genlab.evaluation import Scoring
 from genlab.objectives.diffusion import ImageDiffusion, PointDiffusion
-from genlab.objectives.generation import BitsPerDimension, PointQuality, SampleQuality
+from genlab.objectives.generation import BitsPerDimension, Draw, PointQuality, SampleQuality
 
 STD = 0.25
 
@@ -108,6 +108,40 @@ def test_points_are_scored_by_what_their_source_knows():
     assert {"in_mode_0", "in_mode_7"} <= set(found)
 
 
+def test_samples_end_where_they_are_told_to():
+    """An evaluation's end goes before the objective's own, that before the path's."""
+    class Ends:
+        def sample(self, path, denoiser, key, shape):
+            return Samples(np.full(shape, path.start))
+
+    plain = PointDiffusion(model=Exact())
+    own = dataclasses.replace(plain, sampling_start=0.2)
+    for objective, start, end in ((plain, None, 1e-3), (own, None, 0.2), (own, 0.5, 0.5), (own, 0.01, 0.01)):
+        found = Draw(Ends(), start=start)(objective, objective.init(jax.random.key(0)), {"index": np.arange(4)})
+        assert found["sample"].shape == (4, 2) and (found["sample"] == end).all()
+
+
+def test_equal_evaluations_share_a_program():
+    """A run's program is found by what is read (genlab/training/program.py)."""
+    reads = []
+
+    def collect(split, read, examples=0):
+        reads.append(read)
+        return {"sample": np.zeros((30, 2)), "data": np.ones((30, 2)), "bits": np.arange(3.0)}
+
+    for _ in range(2):
+        PointQuality(EightGaussians(), Sampler(steps=8), 30).run(collect)
+        BitsPerDimension(ProbabilityFlow(steps=3)).run(collect)
+    assert reads[0] == reads[4] and reads[3] == reads[7] and len(set(reads)) == 3
+
+
+def test_fewer_samples_than_asked_for_are_told(caplog):
+    collect = {"sample": np.zeros((5, 2))}
+    assert len(Draw(Sampler()).made(lambda *_: collect, 5)["sample"]) == 5 and not caplog.text
+    Draw(Sampler()).made(lambda *_: collect, 7)
+    assert "7 samples were asked for and 5 made: one for each training example" in caplog.text
+
+
 @pytest.mark.parametrize(("evaluation", "objective", "message"), [
     (BitsPerDimension(), PointDiffusion(model=Exact()), "bits per dimension are of diffusion models of images, not of"),
     (SampleQuality(guidance=2.0), OBJECTIVE, "guidance=2.0 asks for a class, but this run is unconditional"),
@@ -116,7 +150,20 @@ def test_points_are_scored_by_what_their_source_knows():
     (PointQuality(None), OBJECTIVE, "these are measures of points, and ImageDiffusion makes none"),
     (SampleQuality(Sampler(steps=40)), dataclasses.replace(
         OBJECTIVE, path=VP(schedules.Discrete(32), start=1 / 32)), "more than the discretisation allows"),
+    (SampleQuality(start=1e-4), OBJECTIVE, "start=0.0001 is no time of this path, which is trained from 0.001 on"),
+    (BitsPerDimension(start=1e-4), OBJECTIVE, "start=0.0001 is no time of this path"),
+    (PointQuality(None, start=1e-4), PointDiffusion(model=Exact()), "start=0.0001 is no time of this path"),
 ])  # fmt: skip
 def test_what_cannot_be_evaluated_is_a_one_line_error(evaluation, objective, message):
     with pytest.raises(ConfigError, match=message):
         evaluation.check(objective, Points())
+
+
+def test_one_example_has_no_standard_error():
+    with pytest.raises(ConfigError, match="bits per dimension of 1 example have no standard error; take 2 or more"):
+        BitsPerDimension(held_out_examples=1)
+
+
+def test_samples_cannot_end_where_nothing_was_trained():
+    with pytest.raises(ConfigError, match="start=1e-05 is no time of this path"):
+        dataclasses.replace(OBJECTIVE, sampling_start=1e-5).validate()
