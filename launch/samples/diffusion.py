@@ -243,10 +243,11 @@ def _interpolated(run, request, x, label, key) -> dict[str, jax.Array]:
     """Between each image and the next, by their codes, each with its own class."""
     objective = run.experiment.objective
     fractions = np.linspace(0, 1, 7)
+    next_label = None if label is None else jnp.roll(label, -1)
 
     def between(variables):
         own = objective.denoiser(variables, label)
-        following = None if label is None else objective.denoiser(variables, jnp.roll(label, -1))
+        following = None if label is None else objective.denoiser(variables, next_label)
         return interpolate(objective.sampling_path(request.start), own, x, jnp.roll(x, -1, axis=0), fractions, _FLOW,
                            following)
 
