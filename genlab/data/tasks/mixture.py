@@ -145,8 +145,8 @@ class TaskMixture:
         tokenizer_files = [hashlib.sha256(file).hexdigest() for file in tokenizer.files().values()]
         # The first problems tell when a task's own code has changed.
         first = task.problems(split, 8, self.seed)
-        key = [CACHE_VERSION, *settings, first, tokenizer_files, split, count, self.shots, self.sequence_length, self.loss_on,
-               self.seed]
+        key = [CACHE_VERSION, *settings, first, tokenizer_files, split, count, self.shots, self.sequence_length,
+               self.loss_on, self.seed]
         with np.load(cached("task_rows", key, make) / "rows.npz") as file:
             return InMemory(tokens=file["tokens"], loss_mask=file["loss_mask"]), int(file["contents"])
 

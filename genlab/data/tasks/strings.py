@@ -1,6 +1,7 @@
 """Tasks on strings of letters: copying, reversal, sorting, unscrambling, transliteration."""
 
 import functools
+import math
 from dataclasses import dataclass
 from random import Random
 from string import ascii_lowercase, ascii_uppercase
@@ -84,7 +85,7 @@ class Unscrambling(Letters):
 
     def __post_init__(self):
         super().__post_init__()
-        check_range(self, length=(3, 26), words=(1, 1_000_000))
+        check_range(self, length=(3, self.symbols), words=(1, max(1, math.comb(self.symbols, self.length) // 2)))
 
     def problem(self, random: Random) -> Problem:
         """See `Task`."""
@@ -124,14 +125,12 @@ class Transliteration(Letters):
 @functools.lru_cache(maxsize=64)
 def word_list(task: Unscrambling) -> tuple[str, ...]:
     """The hidden words: of different letters each, so that there is something to unscramble."""
-    random, words, letters = Random(f"words {task.symbols} {task.length} {task.words} {task.list_seed}"), [], set()
-    alphabet = ascii_lowercase[: task.symbols]
-    for _ in range(100 * task.words):
-        word = "".join(random.sample(alphabet, task.length))
-        if (key := "".join(sorted(word))) not in letters and len(words) < task.words:
-            letters.add(key)
-            words.append(word)
-    return tuple(words)
+    random = Random(f"words {task.symbols} {task.length} {task.words} {task.list_seed}")
+    words: dict[str, str] = {}  # by their letters in alphabetical order
+    while len(words) < task.words:
+        word = "".join(random.sample(ascii_lowercase[: task.symbols], task.length))
+        words.setdefault("".join(sorted(word)), word)
+    return tuple(words.values())
 
 
 @functools.lru_cache(maxsize=64)

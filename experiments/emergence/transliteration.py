@@ -1,0 +1,45 @@
+"""Transliteration by hidden tables, of growing difficulty, beside the word games that share its letters.
+
+    python -m launch.sweep --config=experiments/emergence/transliteration.py --workdir=runs/transliteration
+    python -m launch.train --config=experiments/emergence/transliteration.py:cpu,32 --workdir=runs/letters
+
+A table of letters is learnt at once, one of pairs of letters entry by entry, and the longer a word, the later all of it
+is right. Scales: `cpu`, and `accelerator` (longer words, larger lists), not run yet.
+
+TO BE MEASURED
+"""
+
+from experiments.emergence.scales import Scale, named, one_run
+from genlab.data.tasks import Copying, Transliteration, Unscrambling
+from genlab.experiment import Experiment
+from genlab.sweeps import Sweep
+
+CPU = Scale(
+    tasks=(
+        Transliteration(length=3, tag="A"), Transliteration(length=7, table_seed=1, tag="B"),
+        Transliteration(length=3, in_context=True, symbols=12, tag="C"),
+        Transliteration(length=7, in_context=True, symbols=12, table_seed=1, tag="D"),
+        Unscrambling(length=5, tag="E"), Unscrambling(length=7, tag="F"), Copying(length=7, tag="G"),
+    ),
+    widths=(16, 24, 32, 48), held_out=(64,), seeds=2, steps=4_000, sequence_length=18, rows=16,
+)  # fmt: skip
+ACCELERATOR = Scale(
+    tasks=tuple(task for length in (4, 8, 16) for task in (
+        Transliteration(length=length, table_seed=length, tag=f"T{length}"),
+        Transliteration(length=length, in_context=True, table_seed=length, tag=f"C{length}"),
+        Copying(length=length, tag=f"P{length}"),
+    )) + tuple(Unscrambling(length=length, words=20_000, tag=f"U{length}") for length in (6, 8, 10)),
+    widths=(64, 128, 256, 512), held_out=(768,), seeds=3, steps=50_000, sequence_length=128, rows=32,
+    examples=4_000_000, shots=2, depth=6, dtype="bfloat16",
+)  # fmt: skip
+SCALES = {"cpu": CPU, "accelerator": ACCELERATOR}
+
+
+def get_config(argument: str = "cpu") -> Experiment:
+    """One run: SCALE or SCALE,WIDTH."""
+    return one_run(SCALES, argument)
+
+
+def get_sweep(scale: str = "cpu") -> Sweep:
+    """All widths and seeds of a scale."""
+    return named(SCALES, scale)[0].sweep("transliteration")
