@@ -66,7 +66,8 @@ def accelerator(size: str, corpus: str) -> Experiment:
     """GPT-2's sizes by the recipe of GPT-3 (Brown et al. 2020, table 2.1): learning rate by size, half a
     million tokens an update, ten billion tokens; bfloat16 with float32 parameters, layers scanned."""
     learning_rate = {"124M": 6e-4, "350M": 3e-4, "774M": 2.5e-4, "1.5B": 2e-4}[size]
-    model = dataclasses.replace(GPT_SIZES[size], dtype="bfloat16", scan_layers=True, remat=size != "124M")
+    model = dataclasses.replace(GPT_SIZES[size], dtype="bfloat16", scan_layers=True,
+                                remat="none" if size == "124M" else "full")
     tokenizer = BytePairEncoding(vocab_size=model.vocab_size)
     return Experiment(
         name=f"gpt-{size}-{corpus}",

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from genlab.models import ops
+from genlab.models import ops, weight_masks
 from genlab.models.layers import Dense, Initialization, Norm, kernel_initializer
 from genlab.models.placement import place
 
@@ -43,7 +43,7 @@ class KVCache(NamedTuple):
         """
         slot_S = jnp.arange(slots, dtype=jnp.int32)
         query_T = self.index + jnp.arange(length, dtype=jnp.int32)
-        causal_TS = ops.causally_seen(query_T[:, None], slot_S, window)
+        causal_TS = weight_masks.causally_seen(query_T[:, None], slot_S, window)
         real_BS = slot_S[None, :] >= self.start_B[:, None]
         return (causal_TS[None] & real_BS[:, None])[:, None]
 
@@ -60,6 +60,7 @@ class Attention(nn.Module):
     num_kv_heads: int | None = None
     causal: bool = False
     window: int | None = None
+    block: int | None = None
     qk_norm: bool = False
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     norm_epsilon: float = 1e-6
@@ -106,6 +107,7 @@ class Attention(nn.Module):
             window=window,
             dropout_rate=self.dropout,
             dropout_key=self.make_rng("dropout") if drop else None,
+            block=self.block,
         )
         init = kernel_initializer(self.initialization, self.output_scale)
         output = Dense(x_BTD.shape[-1], self.use_bias, init, name="output")

@@ -11,7 +11,7 @@ from genlab.configuration import ConfigError
 from genlab.models import images, ops
 from genlab.models.layers import Dense
 from genlab.models.noise_embedding import sinusoidal
-from genlab.models.transformer import Transformer, TransformerConfig
+from genlab.models.transformer import Remat, Transformer, TransformerConfig
 
 _NOISE_WIDTH = 256  # sines and cosines of the noise level: the paper's, as released.
 
@@ -42,8 +42,9 @@ class DiT(nn.Module):
     mlp_width: int | None = None
     dropout: float = 0.0
     stochastic_depth: float = 0.0
+    attention_block: int | None = None
     scan_layers: bool = False
-    remat: bool = False
+    remat: Remat = "none"
     dtype: str = "float32"
 
     @property
@@ -62,6 +63,7 @@ class DiT(nn.Module):
             use_bias=True,
             dropout=self.dropout,
             stochastic_depth=self.stochastic_depth,
+            attention_block=self.attention_block,
             scan_layers=self.scan_layers,
             remat=self.remat,
             dtype=self.dtype,

@@ -1,4 +1,7 @@
-"""cuDNN's flash attention: which calls of attention it may serve, said once for each kind of call."""
+"""cuDNN's flash attention: which calls of attention it may serve, said once for each kind of call.
+
+What serves the others, plain operations of XLA or block-wise attention where a model asks for it, is said too.
+"""
 
 import functools
 from typing import NamedTuple
@@ -29,6 +32,7 @@ class Call(NamedTuple):
     causal: bool = False
     masked: bool = False
     dropout: bool = False
+    block: int | None = None  # of block-wise attention, which serves what cuDNN may not; plain operations without
     cut: bool = False  # over devices by position, or by heads that queries have and keys have not
 
 
@@ -63,20 +67,20 @@ def obstacle(call: Call, device: Device) -> str | None:
     return None
 
 
-def eligible(q_BTHK, k_BSGK, v_BSGK, *, causal=False, masked=False, dropout=False) -> bool:
+def eligible(q_BTHK, k_BSGK, v_BSGK, *, causal=False, masked=False, dropout=False, block=None) -> bool:
     """Whether cuDNN serves this call on this process's devices; logs the choice once for each kind of call.
 
     Within fast_ops.disabled() none is: flash attention has no forward mode, and hides its FLOPs.
     """
     device = local_device()
-    if device.platform != "gpu" or not fast_ops.allowed():
+    if not fast_ops.allowed() or (device.platform != "gpu" and block is None):
         return False
     (_, T, H, K), (S, G) = q_BTHK.shape, k_BSGK.shape[1:3]
     types = sorted({str(x.dtype) for x in (q_BTHK, k_BSGK, v_BSGK)})
     # What JAX's partitioning of the cuDNN call wants whole, the plan that is traced under may cut.
     parts = {letter: placement.parts(letter, size) for letter, size in zip("TSHG", (T, S, H, G), strict=True)}
     cut = parts["T"] > 1 or parts["S"] > 1 or parts["H"] != parts["G"]
-    call = Call(" and ".join(types), T, S, H, G, K, causal, masked, dropout, cut)
+    call = Call(" and ".join(types), T, S, H, G, K, causal, masked, dropout, block, cut)
     return _choose(call, device)
 
 
@@ -88,7 +92,8 @@ def _choose(call: Call, device: Device) -> bool:
     if reason is None:
         logging.info("Attention over %s: cuDNN's flash attention on %s", shape, device.kind)
     else:
-        logging.info("Attention over %s: XLA, and not cuDNN's flash attention, because %s", shape, reason)
+        other = "XLA" if call.block is None else f"block-wise, {call.block} positions at a time"
+        logging.info("Attention over %s: %s, and not cuDNN's flash attention, because %s", shape, other, reason)
     return reason is None
 
 

@@ -10,7 +10,8 @@ from genlab.configuration import ConfigError
 from genlab.models import ops
 from genlab.models.attention import KVCache
 from genlab.models.layers import Initialization
-from genlab.models.transformer import Transformer, TransformerConfig
+from genlab.models.token_losses import token_losses
+from genlab.models.transformer import Remat, Transformer, TransformerConfig
 
 
 class GPT(nn.Module):
@@ -40,8 +41,9 @@ class GPT(nn.Module):
     window: int | None = None
     dropout: float = 0.0
     initialization: Initialization = "fan_in"
+    attention_block: int | None = None
     scan_layers: bool = False
-    remat: bool = False
+    remat: Remat = "none"
     dtype: str = "float32"
 
     def stack_config(self) -> TransformerConfig:
@@ -65,6 +67,7 @@ class GPT(nn.Module):
             qk_norm=self.qk_norm,
             dropout=self.dropout,
             initialization=self.initialization,
+            attention_block=self.attention_block,
             scan_layers=self.scan_layers,
             remat=self.remat,
             dtype=self.dtype,
@@ -129,11 +132,11 @@ class GPT(nn.Module):
         """Returns float32 logits [B, T, V] for final hidden states [B, T, D]."""
         return ops.unembed(x_BTD, self.token_embedding if self.tied_head else self.head)
 
-    def losses(self, tokens_BT, targets_BT, train: bool = False):
-        """Returns (-log p(target), log Z), each float32 [B, T]: ops.cross_entropy of the logits."""
+    def losses(self, tokens_BT, targets_BT, train: bool = False, chunk: int | None = None, accuracy: bool = False):
+        """Returns the losses of targets [B, T] after tokens [B, T]; `chunk` and `accuracy` as in token_losses."""
         x_BTD = self.hidden_states(tokens_BT, train)
         head_VD = self.token_embedding if self.tied_head else self.head
-        return ops.unembed_cross_entropy(x_BTD, head_VD, targets_BT)
+        return token_losses(x_BTD, head_VD, targets_BT, chunk, accuracy)
 
     def empty_cache(self, batch_size: int, slots: int, start_B=None) -> KVCache:
         """Returns an empty key-value cache (see TransformerConfig.empty_cache)."""

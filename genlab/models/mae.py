@@ -59,6 +59,7 @@ class MAE(nn.Module):
             num_heads=self.decoder_num_heads,
             mlp_width=4 * self.decoder_width,
             use_bias=True,
+            attention_block=self.encoder.attention_block,
             scan_layers=self.encoder.scan_layers,
             remat=self.encoder.remat,
             dtype=self.encoder.dtype,

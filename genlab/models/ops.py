@@ -9,11 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from genlab.configuration import ConfigError
-from genlab.models import fast_convolutions, fast_ops, flash
+from genlab.models import blockwise_attention, fast_convolutions, fast_ops, flash, placement, weight_masks
+from genlab.models.weight_masks import MASKED_SCORE, causally_seen
 from genlab.randomness import per_example
-
-# Masked scores: finite, so that a row with nothing to attend to (padding) is uniform and not NaN.
-MASKED_SCORE = jnp.finfo(jnp.float32).min
 
 
 def dense(x, kernel, bias=None):
@@ -171,12 +169,6 @@ def rotate(x_BTHK, angles):
     return turned.astype(x_BTHK.dtype)
 
 
-def causally_seen(query, key, window=None):
-    """Whether queries see keys, from their positions (integers that broadcast): none later, `window` in all."""
-    seen = key <= query
-    return seen if window is None else seen & (key > query - window)
-
-
 def check_window(window, causal, name="window"):
     """Raises ConfigError, in one line, for a window that attention has not."""
     if window is None:
@@ -200,7 +192,8 @@ def attention_weights(q_BTHK, k_BSGK, *, causal=False, mask=None, window=None):
     B, T, H, K = q_BTHK.shape
     S, G = k_BSGK.shape[1:3]
     q_BTGRK = q_BTHK.reshape(B, T, G, H // G, K) * K**-0.5
-    scores = jnp.einsum("btgrk,bsgk->bgrts", q_BTGRK, k_BSGK, preferred_element_type=jnp.float32)
+    low = fast_ops.allowed() and jnp.float32 not in (q_BTHK.dtype, k_BSGK.dtype)
+    scores = (_low_precision_scores if low else _scores)(q_BTGRK, k_BSGK)
     scores_BHTS = scores.reshape(B, H, T, S)
     if causal:
         seen_TS = causally_seen(jnp.arange(T)[:, None], jnp.arange(S), window)
@@ -211,25 +204,35 @@ def attention_weights(q_BTHK, k_BSGK, *, causal=False, mask=None, window=None):
 
 
 def attention(
-    q_BTHK, k_BSGK, v_BSGK, *, causal=False, mask=None, window=None, dropout_rate=0.0, dropout_key=None
+    q_BTHK, k_BSGK, v_BSGK, *, causal=False, mask=None, window=None, dropout_rate=0.0, dropout_key=None, block=None
 ):
     """Returns scaled dot-product attention, [B, T, H, K]; arguments as in `attention_weights`.
 
-    Weights are dropped at `dropout_rate` when a `dropout_key` is given.
+    Weights are dropped at `dropout_rate` when a `dropout_key` is given, the same ones however they are computed. With a
+    `block` that is smaller than T and S, that many queries meet as many keys at a time (blockwise_attention.py), but
+    where cuDNN's flash attention serves the call (flash.py).
     """
     check_window(window, causal)
-    T, S = q_BTHK.shape[1], k_BSGK.shape[1]
+    B, T, H, K = q_BTHK.shape
+    S, G = k_BSGK.shape[1:3]
     window = None if window is None or window >= S else window
     drop = dropout_rate > 0 and dropout_key is not None
-    if mask is None and not drop and window is None and fast_ops.eligible(q_BTHK, k_BSGK, v_BSGK):
-        return fast_ops.attention(q_BTHK, k_BSGK, v_BSGK, causal=causal)
-    if flash.eligible(q_BTHK, k_BSGK, v_BSGK, causal=causal, masked=mask is not None, dropout=drop):
+    block = block if block is not None and block < min(T, S) and fast_ops.allowed() else None
+    if flash.eligible(q_BTHK, k_BSGK, v_BSGK, causal=causal, masked=mask is not None, dropout=drop, block=block):
         return flash.attention(q_BTHK, k_BSGK, v_BSGK, causal=causal, window=window)
-    B, _, H, K = q_BTHK.shape
-    G = k_BSGK.shape[2]
+    if block is not None:
+        return blockwise_attention.attention(
+            q_BTHK, k_BSGK, v_BSGK, causal=causal, mask=mask, window=window, dropout_rate=dropout_rate,
+            dropout_key=dropout_key, block=block)
+    # Devices that share the heads have none of the CPU's rows of all heads together.
+    whole = mask is None and not drop and window is None and placement.parts("H", H) == 1
+    if whole and fast_ops.eligible(q_BTHK, k_BSGK, v_BSGK):
+        return fast_ops.attention(q_BTHK, k_BSGK, v_BSGK, causal=causal)
     weights_BHTS = attention_weights(q_BTHK, k_BSGK, causal=causal, mask=mask, window=window)
     if drop:
-        weights_BHTS = dropout(weights_BHTS, dropout_rate, dropout_key)
+        keys_B = weight_masks.keys_of_examples(dropout_key, B)
+        kept_BHTS = weight_masks.kept(keys_B, dropout_rate, H, jnp.arange(T), jnp.arange(S))
+        weights_BHTS = jnp.where(kept_BHTS, weights_BHTS / (1 - dropout_rate), 0)
     weights = weights_BHTS.astype(v_BSGK.dtype).reshape(B, G, H // G, T, S)
     return jnp.einsum("bgrts,bsgk->btgrk", weights, v_BSGK).reshape(B, T, H, K)
 
@@ -259,6 +262,24 @@ def unembed_cross_entropy(x, table_VD, targets):
     x_ND, targets_N = x.reshape(-1, x.shape[-1]), targets.reshape(-1)
     losses_N, log_z_N = fast_ops.cross_entropy(x_ND, table_VD, targets_N)
     return losses_N.reshape(targets.shape), log_z_N.reshape(targets.shape)
+
+
+def _scores(q_BTGRK, k_BSGK):
+    return jnp.einsum("btgrk,bsgk->bgrts", q_BTGRK, k_BSGK, preferred_element_type=jnp.float32)
+
+
+_low_precision_scores = jax.custom_vjp(_scores)
+
+
+def _scores_backward(saved, gradient):
+    """The float32 gradient of scores is rounded to the type of queries and keys, as in `_low_precision_product`."""
+    q_BTGRK, k_BSGK = saved
+    gradient = gradient.astype(q_BTGRK.dtype)
+    q_gradient = jnp.einsum("bgrts,bsgk->btgrk", gradient, k_BSGK)
+    return q_gradient, jnp.einsum("bgrts,btgrk->bsgk", gradient, q_BTGRK)
+
+
+_low_precision_scores.defvjp(lambda q, k: (_scores(q, k), (q, k)), _scores_backward)
 
 
 @jax.custom_vjp

@@ -22,6 +22,16 @@ def on(mesh: Mesh, axes: Mapping[str, tuple[str, ...]]) -> Iterator[None]:
         _PLAN.reset(token)
 
 
+@contextlib.contextmanager
+def nowhere() -> Iterator[None]:
+    """Functions traced within cut nothing, whatever plan they are within."""
+    token = _PLAN.set(None)
+    try:
+        yield
+    finally:
+        _PLAN.reset(token)
+
+
 def place(x, letters: str):
     """Returns x, an array with one axis a letter, cut as the plan says of the letters; without a plan, x as it is.
 

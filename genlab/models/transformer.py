@@ -8,11 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from genlab.configuration import ConfigError
+from genlab.configuration import ConfigError, check_choice
 from genlab.models import ops
 from genlab.models.attention import Attention, KVCache, LayerCache
 from genlab.models.layers import AdaptiveNorm, Initialization, Mlp, Norm
 from genlab.models.placement import place
+
+# What of a block's forward pass is kept for its backward pass, by name; the rest is computed again.
+Remat = Literal["none", "dots", "dots_no_batch", "full"]
+_KEPT = {
+    "dots": jax.checkpoint_policies.dots_saveable,  # results of products: nothing but elementwise work comes again
+    # Those of linear layers; attention, with its T x S scores of each head, comes again.
+    "dots_no_batch": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,  # its input alone
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +34,10 @@ class TransformerConfig:
     `stochastic_depth` is the rate at which the last block's branches are left out of an example
     (ops.stochastic_depth); the rates of the blocks before it fall linearly to 0 at the first.
     `window` is how many positions, its own included, a query of causal self-attention sees (ops.attention_weights).
-    `scan_layers` compiles one block and scans it over stacked parameters; `remat` recomputes each
-    block's activations in the backward pass.
+    With an `attention_block`, no more than so many keys meet as many queries at a time (blockwise_attention.py).
+    `scan_layers` compiles one block and scans it over stacked parameters. `remat` says what of each block's
+    activations is kept for the backward pass: all ("none" is recomputed), the results of matrix products ("dots"),
+    those of linear layers ("dots_no_batch"), or its input alone ("full": all is recomputed).
     """
 
     width: int
@@ -47,8 +58,9 @@ class TransformerConfig:
     dropout: float = 0.0
     stochastic_depth: float = 0.0
     initialization: Initialization = "fan_in"
+    attention_block: int | None = None
     scan_layers: bool = False
-    remat: bool = False
+    remat: Remat = "none"
     dtype: str = "float32"
 
     @property
@@ -73,6 +85,8 @@ class TransformerConfig:
                 f"each key-value head serves the same number of query heads"
             )
         ops.check_window(self.window, self.causal)
+        if self.attention_block is not None and self.attention_block < 1:
+            raise ConfigError(f"attention_block={self.attention_block} must be at least 1 position, or None for all")
         if self.rotary_base is not None and self.head_width % 2:
             raise ConfigError(
                 f"rotary positions turn pairs of channels: width / num_heads must be even, "
@@ -86,6 +100,7 @@ class TransformerConfig:
             raise ConfigError(
                 f'initialization must be "fan_in" or "gpt2", not "{self.initialization}"'
             )
+        check_choice("remat", self.remat, ("none", *_KEPT))
         for name in ("dropout", "stochastic_depth"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be in [0, 1), not {getattr(self, name)}")
@@ -146,6 +161,7 @@ class Block(nn.Module):
                 num_kv_heads=c.num_kv_heads,
                 causal=causal,
                 window=window,
+                block=c.attention_block,
                 qk_norm=c.qk_norm,
                 norm=c.norm,
                 norm_epsilon=c.norm_epsilon,
@@ -249,7 +265,9 @@ class Transformer(nn.Module):
         """Returns (x, the layers' caches) after all blocks, as a scan or one after another."""
         c = self.config
         # Inside a scan the loop itself keeps XLA from merging the recomputation with the forward pass.
-        block = nn.remat(Block, prevent_cse=not c.scan_layers) if c.remat else Block
+        block = Block
+        if c.remat != "none":
+            block = nn.remat(Block, prevent_cse=not c.scan_layers, policy=_KEPT[c.remat])
         rates_L = None if deterministic or not c.stochastic_depth else depth_rates(c.stochastic_depth, c.depth)
         if c.scan_layers:
             scanned = nn.scan(

@@ -11,7 +11,7 @@ from genlab.models import images, ops
 from genlab.models.attention import Attention
 from genlab.models.image_classifier import ImageClassifier
 from genlab.models.layers import Dense, Mlp, Norm
-from genlab.models.transformer import Transformer, TransformerConfig
+from genlab.models.transformer import Remat, Transformer, TransformerConfig
 
 # Tokens, registers, positions and probes start small, as in GPT. Not at 0: a class token of zeros
 # without a position would meet a LayerNorm whose derivative there is 1 / sqrt(epsilon) = 1,000.
@@ -60,8 +60,9 @@ class ViT(ImageClassifier):
     registers: int = 0
     dropout: float = 0.0
     stochastic_depth: float = 0.0
+    attention_block: int | None = None
     scan_layers: bool = False
-    remat: bool = False
+    remat: Remat = "none"
     zero_head: bool = True
 
     @property
@@ -89,6 +90,7 @@ class ViT(ImageClassifier):
             use_bias=True,
             dropout=self.dropout,
             stochastic_depth=self.stochastic_depth,
+            attention_block=self.attention_block,
             scan_layers=self.scan_layers,
             remat=self.remat,
             dtype=self.dtype,

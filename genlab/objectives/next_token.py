@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genlab.configuration import ConfigError
-from genlab.models import generation, ops
+from genlab.models import generation
 from genlab.models.gpt import GPT
 from genlab.objectives.metric import Metric
 from genlab.scaling.counting.conventions import CONVENTIONS, DecoderShape
@@ -21,11 +21,14 @@ class NextToken:
     A batch holds "tokens" [B, T + 1] of any integer type and, optionally, "loss_mask" [B, T + 1]
     (which tokens count as targets; the first never does) and "example_weight" [B] (0 for padding).
     `z_loss` is the coefficient of (log Z)^2, which keeps logits from drifting (Chowdhery et al.
-    2022, arXiv 2204.02311, section 5: 1e-4).
+    2022, arXiv 2204.02311, section 5: 1e-4). `loss_chunk` is how many positions of every sequence
+    have logits at a time, all by default: fewer take less memory, and a third more arithmetic in the
+    head (genlab/models/token_losses.py).
     """
 
     model: GPT
     z_loss: float = 0.0
+    loss_chunk: int | None = None
 
     # What Kaplan 2020, section 2.1 leaves out of N: the tables, and the head that stands in their place.
     embedding_parameters: ClassVar[tuple[str, ...]] = ("token_embedding", "position_embedding", "head")
@@ -45,6 +48,8 @@ class NextToken:
         self.model.validate()
         if self.z_loss < 0:
             raise ConfigError(f"z_loss must not be negative, not {self.z_loss}")
+        if self.loss_chunk is not None and self.loss_chunk < 1:
+            raise ConfigError(f"loss_chunk={self.loss_chunk} must be at least 1 position, or None for all at once")
 
     def check_data(self, data) -> None:
         """Raises ValueError, in one line, for data that this model cannot read."""
@@ -87,12 +92,8 @@ class NextToken:
         tokens = batch["tokens"].astype(jnp.int32)
         inputs_BT, targets_BT = tokens[:, :-1], tokens[:, 1:]
         rngs = {"dropout": key} if train and self.model.dropout else None
-        if train:
-            losses_BT, log_z_BT = self.model.apply(
-                variables, inputs_BT, targets_BT, train=True, rngs=rngs, method="losses")
-        else:
-            logits_BTV = self.model.apply(variables, inputs_BT)
-            losses_BT, log_z_BT = ops.cross_entropy(logits_BTV, targets_BT)
+        losses_BT, log_z_BT, correct_BT = self.model.apply(
+            variables, inputs_BT, targets_BT, train, self.loss_chunk, accuracy=not train, rngs=rngs, method="losses")
         weight_BT = jnp.ones(targets_BT.shape, jnp.float32)
         if "loss_mask" in batch:
             weight_BT *= batch["loss_mask"][:, 1:]
@@ -109,15 +110,15 @@ class NextToken:
             metrics["z_loss"] = metric(jnp.square(log_z_BT))
             loss += self.z_loss * metrics["z_loss"].mean()
         if not train:
-            metrics["accuracy"] = metric(jnp.argmax(logits_BTV, axis=-1) == targets_BT)
+            metrics["accuracy"] = metric(correct_BT)
         return loss, metrics, {}
 
     def outputs(self, variables, batch) -> dict[str, jax.Array]:
         """Returns of each token after the first its "log_probability" in nats, and "correct": if none is likelier."""
         tokens = batch["tokens"].astype(jnp.int32)
-        logits_BTV = self.model.apply(variables, tokens[:, :-1])
-        losses_BT, _ = ops.cross_entropy(logits_BTV, tokens[:, 1:])
-        return {"log_probability": -losses_BT, "correct": jnp.argmax(logits_BTV, axis=-1) == tokens[:, 1:]}
+        losses_BT, _, correct_BT = self.model.apply(variables, tokens[:, :-1], tokens[:, 1:], False, self.loss_chunk,
+                                                    accuracy=True, method="losses")
+        return {"log_probability": -losses_BT, "correct": correct_BT}
 
     def generate(self, variables, prompts, **settings) -> list[np.ndarray]:
         """Returns the tokens that follow each prompt; settings and errors as in models.generation.generate."""

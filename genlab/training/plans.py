@@ -25,7 +25,8 @@ from genlab.training.rules import SEQUENTIAL, TABLES, Rule, partition, unmatched
 PyTree = Any
 AXES = ("data", "fsdp", "tensor", "sequence")
 # Of an activation's axes, by their letters: what each is cut over.
-_ACTIVATIONS = {"B": ("data", "fsdp"), "T": ("sequence",), "H": ("tensor",), "G": ("tensor",), "F": ("tensor",)}
+_ACTIVATIONS = {"B": ("data", "fsdp"), "T": ("sequence",), "H": ("tensor",), "G": ("tensor",), "F": ("tensor",),
+                "V": ("tensor",)}
 # A state above this share of a device's memory leaves too little for activations: it is cut over all devices.
 _SHARE_OF_STATE = 0.4
 
@@ -113,7 +114,7 @@ class Plan:
     @contextlib.contextmanager
     def placing(self) -> Iterator[None]:
         """Functions traced within cut their activations as the plan says, where propagation alone would not."""
-        if self.by_device or self.mesh.shape["tensor"] == self.mesh.shape["sequence"] == 1:
+        if self.by_device or self.mesh.size == 1:
             yield
             return
         with placement.on(self.mesh, _ACTIVATIONS):

@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from genlab.configuration import ConfigError
 from genlab.data.cache import cache_folder
-from genlab.models import fast_ops
+from genlab.models import fast_ops, placement
 from genlab.scaling.counting.compute import count_flops
 from genlab.training.optimizers import Optimizer
 from genlab.training.plans import Plan
@@ -111,7 +111,8 @@ class Program:
         def stack(*leaves):
             return jax.lax.with_sharding_constraint(jnp.stack(leaves), members)
 
-        found = jax.vmap(self._steps())(jax.tree.map(stack, *states), jax.tree.map(stack, *batches))
+        with placement.nowhere():  # The devices share the members, and not what is within them.
+            found = jax.vmap(self._steps())(jax.tree.map(stack, *states), jax.tree.map(stack, *batches))
         return [jax.tree.map(lambda x, i=i: x[i], found) for i in range(len(states))]
 
     def compile_steps(self, state: TrainState, batches: PyTree):

@@ -102,7 +102,7 @@ def test_blocks_start_as_the_identity_and_the_output_at_zero():
 
 
 def test_scan_with_remat_gives_the_same_outputs_and_gradients():
-    scanned = dataclasses.replace(TINY, scan_layers=True, remat=True)
+    scanned = dataclasses.replace(TINY, scan_layers=True, remat="full")
 
     def gradients(model, params):
         def loss(params):

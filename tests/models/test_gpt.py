@@ -77,6 +77,9 @@ def test_gpt2_sizes_have_the_published_numbers_of_parameters(size, published, sc
         ({"initialization": "zeros"}, 'initialization must be "fan_in" or "gpt2"'),
         ({"dtype": "float8"}, 'dtype must be "float32" or "bfloat16", not "float8"'),
         ({"dropout": 1.0}, "dropout must be in"),
+        ({"remat": "dots_nobatch"}, r"remat=dots_nobatch is not a choice; did you mean dots_no_batch\?"),
+        ({"remat": True}, "remat=True is not a choice; one of none, dots, dots_no_batch, full"),
+        ({"attention_block": 0}, "attention_block=0 must be at least 1 position"),
         ({"depth": 0}, "depth must be at least 1, not 0"),
         ({"num_heads": 0}, "num_heads must be at least 1"),
         ({"vocab_size": 0}, "vocab_size must be at least 1"),
@@ -130,7 +133,7 @@ def test_scan_with_remat_gives_the_same_loss_and_gradients():
         return params | {"transformer": stack_blocks(params["transformer"])}
 
     params = random_params(ROTARY)
-    scanned = dataclasses.replace(ROTARY, scan_layers=True, remat=True)
+    scanned = dataclasses.replace(ROTARY, scan_layers=True, remat="full")
     assert jax.tree.map(np.shape, stack(params)) == jax.tree.map(np.shape, random_params(scanned))
     value, expected = gradients(ROTARY, params)
     other_value, other = gradients(scanned, stack(params))
@@ -145,8 +148,27 @@ def test_remat_puts_each_block_in_a_checkpoint(scan_layers):
         params = {"params": random_params(model)}
         return str(jax.make_jaxpr(model.apply)(params, tokens_of(model))).count("remat")
 
-    assert checkpoints(False) == 0
-    assert checkpoints(True) == (1 if scan_layers else TINY.depth)
+    assert checkpoints("none") == 0
+    for policy in ("dots", "dots_no_batch", "full"):
+        assert checkpoints(policy) == (1 if scan_layers else TINY.depth)
+
+
+def test_policies_of_remat_give_the_same_gradients():
+    model = dataclasses.replace(TINY, scan_layers=True, dropout=0.2)
+    params, tokens = random_params(model), tokens_of(model)
+
+    @jax.jit
+    def gradients(params):
+        def loss(params, remat):
+            logits = dataclasses.replace(model, remat=remat).apply(
+                {"params": params}, tokens, True, rngs={"dropout": jax.random.key(0, impl="rbg")})
+            return jnp.mean(jax.nn.log_softmax(logits)[..., 0])
+
+        return [jax.grad(loss)(params, remat) for remat in ("none", "dots", "dots_no_batch")]
+
+    plain, *others = gradients(params)
+    for other in others:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), other, plain)
 
 
 def test_bfloat16_computes_near_float32_and_keeps_float32_parameters_and_logits():

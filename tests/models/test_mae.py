@@ -96,7 +96,7 @@ def test_the_encoder_is_a_vit_without_its_head():
 
 
 def test_a_scanned_stack_in_bfloat16_runs():
-    encoder = dataclasses.replace(ENCODER, scan_layers=True, remat=True, dtype="bfloat16", stochastic_depth=0.5)
+    encoder = dataclasses.replace(ENCODER, scan_layers=True, remat="full", dtype="bfloat16", stochastic_depth=0.5)
     params, pixels = random_case(dataclasses.replace(MODEL, encoder=encoder))
     predictions, _ = predict(dataclasses.replace(MODEL, encoder=encoder), params, pixels)
     assert predictions.dtype == np.float32

@@ -103,7 +103,7 @@ def test_images_of_another_shape_are_a_one_line_error():
 
 def test_scan_with_remat_gives_the_same_logits_and_gradients():
     model = dataclasses.replace(TINY, pooling="attention", registers=2)
-    scanned = dataclasses.replace(model, scan_layers=True, remat=True)
+    scanned = dataclasses.replace(model, scan_layers=True, remat="full")
 
     def gradients(model, params):
         def loss(params):

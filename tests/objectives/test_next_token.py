@@ -70,6 +70,15 @@ def test_z_loss_adds_the_squared_log_normaliser_but_not_to_the_metric():
     np.testing.assert_allclose(metrics["loss"].mean(), plain, rtol=1e-6)
 
 
+@pytest.mark.parametrize("train", [False, True])
+def test_chunks_of_positions_give_the_same_loss_and_metrics(train):
+    batch = {"tokens": TOKENS, "loss_mask": RNG.random((4, 9)) < 0.6}
+    ours, whole = (compiled(dataclasses.replace(OBJECTIVE, z_loss=0.1, loss_chunk=chunk), train)(
+        random_variables(), batch) for chunk in (3, None))
+    assert set(ours[1]) == {"loss", "z_loss"} | ({"accuracy"} if not train else set())
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), ours, whole)
+
+
 def test_training_spends_no_time_on_accuracy():
     _, metrics = jax.eval_shape(compiled(train=True), random_variables(), {"tokens": TOKENS})
     assert set(metrics) == {"loss"}
@@ -93,3 +102,5 @@ def test_a_config_that_cannot_run_is_a_one_line_error():
         dataclasses.replace(OBJECTIVE, model=GPT(width=8, num_heads=3)).validate()
     with pytest.raises(ValueError, match="z_loss must not be negative, not -1"):
         dataclasses.replace(OBJECTIVE, z_loss=-1).validate()
+    with pytest.raises(ValueError, match="loss_chunk=0 must be at least 1 position, or None for all at once"):
+        dataclasses.replace(OBJECTIVE, loss_chunk=0).validate()

@@ -19,8 +19,9 @@ from genlab.training.program import program_for
 OPTIMIZER = AdamW(learning_rate=1e-3)
 
 
-def gpt(**fields):
-    objective = NextToken(model=GPT(vocab_size=256, context_length=128, width=32, depth=3, num_heads=4, **fields))
+def gpt(loss_chunk=None, **fields):
+    model = GPT(vocab_size=256, context_length=128, width=32, depth=3, num_heads=4, **fields)
+    objective = NextToken(model=model, loss_chunk=loss_chunk)
     return objective, {"tokens": jax.ShapeDtypeStruct((8, 129), jnp.int32)}
 
 
@@ -42,8 +43,9 @@ def estimated_and_compiled(objective, batch, micro_batches=1, ema_decay=None):
 
 
 @pytest.mark.parametrize(("objective", "batch", "factor"), [
-    (*gpt(scan_layers=True, remat=True), 1.4), (*vit(), 1.2), (*vit(scan_layers=True, remat=True), 1.4), (*unet(), 1.6),
-], ids=["scanned gpt with remat", "vit", "scanned vit with remat", "unet"])
+    (*gpt(loss_chunk=32, scan_layers=True, remat="full", attention_block=32), 1.4), (*vit(), 1.2),
+    (*vit(scan_layers=True, remat="full"), 1.4), (*unet(), 1.6),
+], ids=["scanned gpt with remat and blocks", "vit", "scanned vit with remat", "unet"])
 def test_the_estimate_is_within_a_factor_of_xlas(objective, batch, factor):
     estimate, compiled = estimated_and_compiled(objective, batch)
     batches = 2 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(batch))
@@ -70,8 +72,16 @@ def test_remat_is_seen_in_what_is_saved():
 
     # Of each of three blocks its input remains, [8, 128, 32] floats, beside the head's own.
     logits, block = 4 * 8 * 128 * 256, 4 * 8 * 128 * 32
-    assert saved() > 3 * saved(remat=True)
-    assert 3 * block < saved(remat=True) < 3 * block + 4 * logits
+    assert saved() > 3 * saved(remat="full")
+    assert 3 * block < saved(remat="full") < 3 * block + 4 * logits
+    # Of the head, chunks leave its input, targets and log Z; of attention, blocks leave no weights [8, 4, 128, 128].
+    weights = 4 * 8 * 4 * 128 * 128
+    assert 3 * block < saved(remat="full", loss_chunk=32) < 5.5 * block
+    assert saved() - saved(attention_block=32) > 2.5 * weights
+    # Linear layers give nine blocks (queries, keys, values, output, MLP), and products with weights one more.
+    linear, products = (saved(remat=policy, loss_chunk=32) for policy in ("dots_no_batch", "dots"))
+    assert 3 * 9 * block < linear < 3 * 12 * block
+    assert 3 * weights < products - linear < 3 * (weights + 2 * block)
 
 
 def test_arguments_are_not_counted_as_saved():
