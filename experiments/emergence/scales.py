@@ -28,8 +28,8 @@ class Scale:
     Attributes:
       tasks: in equal shares.
       widths: of the models that are judged.
-      held_out: of those that are only forecast.
-      seeds: of each width.
+      seeds: of each of these widths.
+      held_out: widths of models that are only forecast, with one seed.
       steps: updates of a run.
       sequence_length: tokens of a row; the longest problem must fit, with its shots.
       rows: of each task in a batch.
@@ -44,8 +44,8 @@ class Scale:
 
     tasks: tuple[Task, ...]
     widths: tuple[int, ...]
-    held_out: tuple[int, ...] = ()
     seeds: int = 1
+    held_out: tuple[int, ...] = ()
     steps: int = 3_000
     sequence_length: int = 20
     rows: int = 12
@@ -81,10 +81,9 @@ class Scale:
         )
 
     def sweep(self, name: str) -> Sweep:
-        """Every width with every seed, judged by `Emergence`."""
-        grid, held_out = ([self.experiment(width, seed) for seed in range(self.seeds) for width in widths]
-                          for widths in (self.widths, self.held_out))
-        return Sweep(grid, held_out=held_out, analysis=Emergence(), name=name)
+        """Every width with every seed, and those held out, judged by `Emergence`."""
+        grid = [self.experiment(width, seed) for seed in range(self.seeds) for width in self.widths]
+        return Sweep(grid, [self.experiment(width) for width in self.held_out], Emergence(), name)
 
 
 def named(scales: dict[str, Scale], argument: str) -> tuple[Scale, str]:
