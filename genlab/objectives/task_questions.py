@@ -18,7 +18,7 @@ from genlab.data.tokenizers import Tokenizer
 
 @dataclass(frozen=True)
 class Asking:
-    """How tasks are asked about; see `TaskScores`."""
+    """How tasks are asked about; see `TaskScores`. The tokenizer is ready for use; 0 choices are none."""
 
     template: Template
     tokenizer: Tokenizer
@@ -38,7 +38,7 @@ class TaskQuestions(NamedTuple):
       rows: the candidates' rows in the source, R of them, those of a problem one after another.
       owner_R: which problem each belongs to.
       right_R: whether each is a right answer.
-      worth_R: what each is worth as a choice; NaN if it is none. The first `detailed` problems have choices.
+      worth_R: what each is worth as a choice; NaN if it is none. The first `detailed` problems have choices, if any.
       prompts: the rows of the first `detailed` problems in the source of prompts.
       detailed: how many problems have choices and prompts.
       chance: by metric.
@@ -106,7 +106,7 @@ def _ask_one(writer: Writer, how: Asking, first_row: int, first_prompt: int) -> 
     random, others = Random(f"choices {task.name} {how.seed}"), [problem.answer for problem in known]
     written, owner, right, worth = [], [], [], []
     for number, (problem, before) in enumerate(zip(problems, shots, strict=True)):
-        choices = _choices(problem, others, how.choices, random) if number < detailed else {}
+        choices = _choices(problem, others, how.choices, random) if how.choices and number < detailed else {}
         answers = (problem.answer, *problem.also)
         for answer in dict.fromkeys([*answers, *choices]):
             written.append(writer.pieces(problem, answer, before))
@@ -116,7 +116,7 @@ def _ask_one(writer: Writer, how: Asking, first_row: int, first_prompt: int) -> 
     rows = writer.rows(written)
     owner_R, worth_R = np.array(owner), np.array(worth)
     chance = chance_levels(task, writer.tokenizer, known)
-    if detailed:
+    if how.choices:
         chance |= choice_chance([worth_R[(owner_R == i) & ~np.isnan(worth_R)] for i in range(detailed)])
     lengths = (rows.part == ANSWER).sum(axis=1)[np.unique(owner_R, return_index=True)[1]]
     return TaskQuestions(

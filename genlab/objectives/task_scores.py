@@ -80,9 +80,8 @@ class TaskScores:
     @classmethod
     def of(cls, data: Any, **settings: Any) -> "TaskScores":
         """Scores on the tasks of a `TaskMixture`, asked as it asks; or, given `tasks`, asked of a model of a `Text`."""
-        text = data.text if hasattr(data, "text") else data.source
-        own = {"tasks": data.tasks, "template": data.template} if hasattr(data, "tasks") else {}
-        return cls(**own | {"tokenizer": data.tokenizer, "text": text} | settings)
+        own = {name: getattr(data, name) for name in ("tasks", "template", "tokenizer", "text") if hasattr(data, name)}
+        return cls(**{"text": getattr(data, "source", None)} | own | settings)
 
     def check(self, objective: Any, data: Any) -> None:
         """See genlab/objectives/probes.py."""
@@ -105,7 +104,8 @@ class TaskScores:
         found: dict[str, Estimate] = {}
         for asked in questions.tasks:
             values = _forced(asked, read, questions.part)
-            values |= _of_choices(asked, values["candidates"])
+            if self._chooses():
+                values |= _of_choices(asked, values["candidates"])
             if written is not None:
                 values |= self._of_written(asked, written[asked.prompts])
             found |= self._estimates(asked, values)
@@ -115,10 +115,13 @@ class TaskScores:
         """What is asked; made once in a process."""
         tokenizer = self.tokenizer.prepare(self.text)
         return ask(self.tasks, Asking(self.template, tokenizer, self.shots, self.examples, self.detailed_examples,
-                                      self.choices, self.seed))
+                                      self.choices if self._chooses() else 0, self.seed))
 
     def _name(self, asked: TaskQuestions) -> str:
         return asked.writer.task.name + (f"_{self.shots}shot" if self.shots else "")
+
+    def _chooses(self) -> bool:
+        return not set(OF_CHOICES).isdisjoint(self.metrics)
 
     def _writes(self) -> bool:
         return "edit_distance" in self.metrics or ("exact_match" in self.metrics and self.template.chain_of_thought)
@@ -165,7 +168,11 @@ class Greedy:
     stop: int
 
     def __call__(self, objective: NextToken, variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """See genlab/objectives/probes.py."""
+        """See genlab/objectives/probes.py.
+
+        All rows get as much room, so one with a long prompt may pass the model's context; what is written there, of the
+        last position again and again, comes after where a right answer would have ended.
+        """
         B = len(batch["start"])
         greedy = generation.Sampling(jnp.zeros(B), jnp.zeros(B, jnp.int32), jnp.ones(B))
         written, _ = generation.decode(objective.model, variables["params"], batch["prompt"], batch["start"], greedy,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from genlab.configuration import ConfigError, from_json, to_json
-from genlab.data import Text
+from genlab.data import Digits, Images, Text
 from genlab.data.characters import Characters
 from genlab.data.sources import Splits
 from genlab.data.tasks import Addition, BigBench, Brackets, Copying, Facts, Parity, TaskMixture, Template
@@ -152,6 +152,19 @@ def test_every_metric_has_its_chance_and_its_count(found):
     assert found["parity_8_2shot/exact_match/chance"].mean == 0.5
 
 
+def test_only_what_is_asked_for_is_asked(collect):
+    scores = dataclasses.replace(SCORES, metrics=("log_probability",))
+    questions = scores.questions()
+    assert len(questions.candidates) == sum(len(entry.problems) for entry in questions.tasks)
+
+    def forward_alone(source, read, examples=0):
+        assert source is questions.candidates and read == ("log_probability", "correct")
+        return {name: np.zeros((len(source), questions.part.shape[1] - 1), bool) for name in read}
+
+    found = {name.partition("/")[2] for name in scores.run(forward_alone)}
+    assert found == {"log_probability", "log_probability/chance", "examples", "answer_length"}
+
+
 def test_with_worked_steps_what_is_written_counts_and_the_steps_are_not_compared(variables):
     """A model that always writes "1;0" and the end is right about even strings, by whatever steps."""
     scores = dataclasses.replace(SCORES, tasks=(PARITY,), template=Template(chain_of_thought=True))
@@ -254,6 +267,6 @@ def test_what_cannot_be_asked_is_one_line():
     with pytest.raises(ConfigError, match="the model learns tokens of Bytes"):
         scores.check(OBJECTIVE, Text())
     with pytest.raises(ConfigError, match="tasks are asked of language models, not of Text"):
-        scores.check(Text(), data)
+        TaskScores.of(Images(source=Digits()), tasks=(PARITY,)).check(Text(), data)
     with pytest.raises(ConfigError, match="detailed_examples=1 must be at least 2"):
         dataclasses.replace(scores, detailed_examples=1)

@@ -106,6 +106,8 @@ def _problem(example: Any, header: dict[str, Any], where: str) -> Problem:
         if not isinstance(scores, dict) or len(scores) < 2 or not all(isinstance(s, int | float)
                                                                       for s in scores.values()):
             raise ConfigError(f'{where}: "target_scores" must have two choices or more, each with a number')
+        if max(scores.values()) <= 0:
+            raise ConfigError(f'{where}: no choice among its "target_scores" is worth more than 0')
         # The likeliest answer to be right stands first; a target that is no choice adds to the right answers.
         targets = tuple(dict.fromkeys([*(c for c, s in scores.items() if s == max(scores.values())), *targets]))
         if header["append_choices_to_input"]:

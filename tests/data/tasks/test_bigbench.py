@@ -58,6 +58,7 @@ def test_only_a_task_that_may_be_trained_on_has_training_problems(tmp_path):
     ({"name": "empty"}, 'is no BIG-bench task: it has no "examples"'),
     ({"examples": [{"target": "x"}]}, 'example 1 has no text as its "input"'),
     ({"examples": [{"input": "x"}]}, 'example 1 has neither a "target" nor "target_scores"'),
+    ({"examples": [{"input": "x", "target_scores": {"a": 0, "b": 0}}]}, "no choice .* is worth more than 0"),
     ({"examples": [{"input": "x", "target_scores": {"a": 1}}]}, '"target_scores" must have two choices or more'),
 ])
 def test_a_file_that_is_no_task_is_one_line(tmp_path, content, message):
