@@ -88,7 +88,7 @@ def define_hosts() -> Callable[[], AbstractContextManager[str]]:
 
     def together() -> AbstractContextManager[str]:
         from genlab.training import hosts
-        from genlab.training.addresses import find_place
+        from genlab.training.hosts.addresses import find_place
 
         place = find_place(coordinator.value, processes.value, process.value, timeout.value)
         return hosts.together(place, timeout.value, explain)

@@ -1,15 +1,17 @@
 """Commands run to their end, each in a process forked from one that has imported what all of them import.
 
-Importing takes two to four seconds of a core, which a hundred commands would each spend anew. Where a test must kill
-or interrupt a command it starts a real `python -m launch.NAME` (test_train, test_sweep).
+Importing takes two to four seconds of a core, which a hundred commands would each spend anew. Where a test must
+interrupt a command it starts a real `python -m launch.NAME` (test_train, test_sweep).
 """
 
+import contextlib
 import multiprocessing
 import os
 import runpy
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -28,15 +30,42 @@ def run_command(module: str, *arguments: str, environment: dict[str, str] | None
     Raises:
       TimeoutError: it did not end in so many seconds.
     """
+    with started(module, *arguments, environment=environment) as command:
+        return command.finish(timeout)
+
+
+class Started:
+    """A command that runs.
+
+    Attributes:
+      process: its process.
+    """
+
+    def __init__(self, module: str, arguments: tuple[str, ...], environment: dict[str, str], folder: Path):
+        self._line = (module, *arguments)
+        self._out, self._error = folder / "out", folder / "error"
+        self.process = _CONTEXT.Process(target=_run, args=(module, arguments, environment, self._out, self._error))
+        self.process.start()
+
+    def finish(self, timeout: float = 300) -> subprocess.CompletedProcess:
+        """Waits for its end; errors as of `run_command`."""
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise TimeoutError(f"{' '.join(self._line)} took more than {timeout} seconds")
+        return subprocess.CompletedProcess(self._line, self.process.exitcode, self._out.read_text(),
+                                           self._error.read_text())
+
+
+@contextlib.contextmanager
+def started(module: str, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[Started]:
+    """Runs `python -m MODULE ARGUMENTS` at the same time as the block, at whose end it is killed."""
     with tempfile.TemporaryDirectory() as folder:
-        out, error = Path(folder) / "out", Path(folder) / "error"
-        process = _CONTEXT.Process(target=_run, args=(module, arguments, environment or {}, out, error))
-        process.start()
-        process.join(timeout)
-        if process.exitcode is None:
-            process.kill()
-            raise TimeoutError(f"{module} {' '.join(arguments)} took more than {timeout} seconds")
-        return subprocess.CompletedProcess((module, *arguments), process.exitcode, out.read_text(), error.read_text())
+        command = Started(module, arguments, environment or {}, Path(folder))
+        try:
+            yield command
+        finally:
+            command.process.kill()
+            command.process.join()
 
 
 def _run(module: str, arguments: tuple[str, ...], environment: dict[str, str], out: Path, error: Path) -> None:

@@ -16,9 +16,10 @@ from typing import Any
 import jax
 
 from genlab.configuration import ConfigError
-from genlab.training.addresses import Place, split_address
-from genlab.training.lifeline import Lifeline, LostHostError, meet
-from genlab.training.relay import relay
+from genlab.training.hosts.addresses import Place, split_address
+from genlab.training.hosts.lifeline import Lifeline
+from genlab.training.hosts.meeting import meet
+from genlab.training.hosts.relay import relay
 
 # So much later than its collectives the lifeline may know that a host is lost.
 _SETTLING_SECONDS = 3.0
@@ -110,12 +111,11 @@ def waiting_for(what: str) -> None:
 def gather(what: str, value: Any = None) -> list[Any]:
     """Every process's value (JSON), by process; none goes on before all have come here, in the same order of calls.
 
+    When somebody does not come in time the run ends, with a line that says who.
+
     Args:
       what: is waited for, in words.
       value: this process's.
-
-    Raises:
-      LostHostError: somebody did not come in time; the message says who.
     """
     if _Run.lifeline is None:
         return [value]
@@ -127,10 +127,13 @@ def gather(what: str, value: Any = None) -> list[Any]:
     try:
         client.wait_at_barrier(f"genlab: {what} ({number})", int(_Run.timeout_seconds * 1000))
     except jax.errors.JaxRuntimeError as error:
+        settle(error)
         came = _by_process(client.key_value_dir_get(f"genlab/{number}/"))
         lost = [_Run.lifeline.name(other) for other in range(len(_Run.lifeline.hosts)) if other not in came]
-        who = f"{', '.join(lost)}, which did not come" if lost else str(error).splitlines()[0]
-        raise LostHostError(f"waited {_Run.timeout_seconds:g} s for {what}, and for {who}") from error
+        if not lost:
+            raise
+        _Run.lifeline.end(1, f"a lost host: {', '.join(lost)} did not come to {what} within {_Run.timeout_seconds:g} s"
+                             "; start the same command again on all hosts to go on")
     values = _by_process(client.key_value_dir_get(f"genlab/{number}/"))
     if index == 0 and number:
         client.key_value_delete(f"genlab/{number - 1}/")  # All have come here, so they have read that.

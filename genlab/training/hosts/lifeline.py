@@ -22,14 +22,9 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from genlab.configuration import ConfigError
-from genlab.training.addresses import Place, split_address
-
 _ALIVE_SECONDS = 5.0
 _SILENT_SECONDS = 40.0  # JAX itself aborts after 60 to 100.
 _FAREWELL_SECONDS = 5.0
-_HELLO_SECONDS = 5.0
-_RETRY_SECONDS = 0.1
 
 
 class LostHostError(ConnectionError):
@@ -47,7 +42,7 @@ class Lifeline:
       last_words: called with the line before a failure elsewhere (exit code 1) ends process 0.
     """
 
-    def __init__(self, index: int, hosts: list[str], port: int, others: dict[int, "_Connection"]):
+    def __init__(self, index: int, hosts: list[str], port: int, others: dict[int, "Connection"]):
         self.index, self.hosts, self.port = index, hosts, port
         self.waiting_for = "the start"
         self.last_words: list[Callable[[str], None]] = []
@@ -65,7 +60,7 @@ class Lifeline:
             self._end_all(code, line)
         self._others[0].send(code=code, line=line)
         self._others[0].gone.wait(_FAREWELL_SECONDS)  # Its answer ends this process before that.
-        _leave(code, line)
+        leave(code, line)
 
     def close(self) -> None:
         """Lets go: the run is done on all processes."""
@@ -89,7 +84,7 @@ class Lifeline:
             for connection in self._others.values():
                 connection.gone.wait(max(deadline - time.monotonic(), 0.0))
         finally:
-            _leave(code)
+            leave(code)
 
     def _stay_alive(self) -> None:
         while not self._done.wait(_ALIVE_SECONDS):
@@ -104,7 +99,7 @@ class Lifeline:
                 return
             if "code" in message:
                 if self.index:
-                    _leave(message["code"])
+                    leave(message["code"])
                 threading.Thread(target=self.end, args=(message["code"], message["line"]), daemon=True).start()
         connection.gone.set()
         silent = time.monotonic() - heard
@@ -113,7 +108,7 @@ class Lifeline:
                     "start the same command again on all hosts to go on")
 
 
-class _Connection:
+class Connection:
     """Messages to and from one other process."""
 
     def __init__(self, connection: socket.socket):
@@ -140,108 +135,7 @@ class _Connection:
         self._socket.close()
 
 
-def meet(place: Place, timeout_seconds: float) -> Lifeline:
-    """Returns when all processes have come.
-
-    Raises:
-      LostHostError: one does not come in time, or process 0 is not reached.
-      ConfigError: two say that they are the same process, or they were told different numbers of processes.
-    """
-    host, port = split_address(place.coordinator)
-    hello = {"index": place.index, "count": place.count, "host": socket.gethostname()}
-    if place.index == 0:
-        return _wait_for_all(port, hello, timeout_seconds)
-    connection, answer = _call(host, port, hello, timeout_seconds)
-    if "code" in answer:
-        _leave(answer["code"])  # Process 0 has said why.
-    return Lifeline(place.index, answer["hosts"], answer["port"], {0: connection})
-
-
-def _wait_for_all(port: int, own: dict[str, Any], timeout_seconds: float) -> Lifeline:
-    count, hosts, others = own["count"], {0: own["host"]}, {}
-    deadline = time.monotonic() + timeout_seconds
-    try:
-        with _listen(port) as server:
-            while len(hosts) < count:
-                connection = _accept(server, deadline)
-                if connection is None:
-                    raise LostHostError(_missing(sorted(set(range(count)) - set(hosts)), count, timeout_seconds))
-                hello = connection.receive(_HELLO_SECONDS)
-                if hello is None or hello.keys() != own.keys():
-                    connection.close()  # Somebody who is none of us.
-                    continue
-                _check(hello, hosts, count)
-                hosts[hello["index"]], others[hello["index"]] = hello["host"], connection
-    except (LostHostError, ConfigError) as error:
-        for connection in others.values():
-            connection.send(code=1 if isinstance(error, LostHostError) else 2, line=str(error))
-        raise
-    names, free_port = [hosts[index] for index in range(count)], _free_port()
-    for connection in others.values():
-        connection.send(hosts=names, port=free_port)
-    return Lifeline(0, names, free_port, others)
-
-
-def _call(host: str, port: int, hello: dict[str, Any], timeout_seconds: float) -> tuple[_Connection, dict[str, Any]]:
-    """Process 0's answer to this process, and the connection to it."""
-    deadline, reason = time.monotonic() + timeout_seconds, ""
-    while (left := deadline - time.monotonic()) > 0:
-        try:
-            connection = _Connection(socket.create_connection((host, port), timeout=left))
-        except OSError as error:
-            reason = error.strerror or str(error)
-        else:
-            connection.send(**hello)
-            # Process 0 waits for the others as long as it was told to, perhaps from a later moment on.
-            answer = connection.receive(left + timeout_seconds)
-            if answer:
-                return connection, answer
-            connection.close()
-            reason = "nobody of this run answers there"
-        time.sleep(_RETRY_SECONDS)
-    raise LostHostError(f"a lost host: process 0 of {hello['count']} was not reached at {host}:{port} within "
-                        f"{timeout_seconds:g} s ({reason})")
-
-
-def _listen(port: int) -> socket.socket:
-    try:
-        if socket.has_dualstack_ipv6():
-            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-        return socket.create_server(("", port))
-    except OSError as error:
-        raise ConfigError(f"process 0 cannot listen at port {port} ({error.strerror}); take another port for "
-                          "--coordinator, or for SLURM's the variable JAX_COORDINATOR_PORT") from error
-
-
-def _accept(server: socket.socket, deadline: float) -> _Connection | None:
-    server.settimeout(max(deadline - time.monotonic(), 0.01))
-    try:
-        return _Connection(server.accept()[0])
-    except TimeoutError:
-        return None
-
-
-def _check(hello: dict[str, Any], hosts: dict[int, str], count: int) -> None:
-    index = hello["index"]
-    if hello["count"] != count:
-        raise ConfigError(f"process {index} on {hello['host']} was told that there are {hello['count']} processes, and "
-                          f"process 0 on {hosts[0]} that there are {count}")
-    if index in hosts:
-        raise ConfigError(f"two processes say that they are process {index}: one on {hosts[index]} and one on "
-                          f"{hello['host']}")
-
-
-def _missing(indices: list[int], count: int, timeout_seconds: float) -> str:
-    who = f"process{'es' * (len(indices) > 1)} {', '.join(map(str, indices))} of {count}"
-    return f"a lost host: process 0 waited {timeout_seconds:g} s for {who}, which did not come; they count from 0"
-
-
-def _free_port() -> int:
-    with socket.create_server(("", 0)) as server:
-        return server.getsockname()[1]
-
-
-def _leave(code: int, line: str = "") -> NoReturn:
+def leave(code: int, line: str = "") -> NoReturn:
     """Ends this process without the meeting at JAX's exit, to which nobody would come."""
     if line:
         print(f"error: {line}", file=sys.stderr, flush=True)
