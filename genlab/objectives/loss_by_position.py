@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from genlab.configuration import ConfigError
-from genlab.models import ops
 from genlab.objectives.metric import Estimate, ratio_estimate
 from genlab.objectives.next_token import NextToken
 from genlab.objectives.probes import Collect
@@ -85,7 +84,6 @@ class LossByPosition:
 
 def losses_of(objective: NextToken, variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """The loss of every target of a batch, and whether it counts: [B, T] each."""
-    tokens_BT = batch["tokens"].astype(jnp.int32)
-    losses_BT, _ = ops.cross_entropy(objective.model.apply(variables, tokens_BT[:, :-1]), tokens_BT[:, 1:])
+    losses_BT = -objective.outputs(variables, batch)["log_probability"]
     weights = batch["loss_mask"][:, 1:] if "loss_mask" in batch else jnp.ones_like(losses_BT)
     return {"losses": losses_BT, "weights": weights.astype(jnp.float32)}

@@ -1,6 +1,5 @@
-"""Attention forward and backward: the plain operations against what `ops.attention` chooses here, by length."""
+"""Attention forward and backward by length: plain operations against what is chosen here, and against blocks."""
 
-import importlib.util
 from collections.abc import Callable
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from genlab.models import fast_ops, ops
+from genlab.models import blockwise_attention, fast_ops, ops
 from genlab.scaling.counting.compute import count_flops
 from genlab.scaling.counting.devices import floors
 from launch.benchmarks.timing import Side, milliseconds
@@ -16,7 +15,6 @@ from launch.benchmarks.timing import Side, milliseconds
 HEADS, HEAD_WIDTH = 4, 64
 TOKENS = 4096  # Of a batch, whatever their lengths, but for one sequence that is longer.
 LENGTHS = (128, 512, 2048)
-BLOCKWISE = "genlab.models.blockwise_attention"
 LARGEST_ERROR = {"float32": 1e-4, "bfloat16": 5e-2}  # Of output and gradients, over their largest entry.
 
 
@@ -41,12 +39,10 @@ def forward_and_backward(attention: Callable) -> Callable:
     return both
 
 
-def sides(T: int) -> dict[str, Callable]:
-    """Compiled functions of nothing by name, the plain one first."""
+def sides(T: int) -> tuple[dict[str, Callable], dict[str, int]]:
+    """By name, the plain one first: compiled functions of nothing, and the bytes that XLA plans for them to work in."""
     arguments = inputs(T)
-    functions = {"plain": ops.attention, "chosen": ops.attention}
-    if importlib.util.find_spec(BLOCKWISE):
-        functions["block-wise"] = importlib.import_module(BLOCKWISE).attention
+    functions = {"plain": ops.attention, "chosen": ops.attention, "block-wise": blockwise_attention.attention}
     found = {}
     for name, function in functions.items():
         both = jax.jit(forward_and_backward(function))
@@ -55,7 +51,8 @@ def sides(T: int) -> dict[str, Callable]:
                 found[name] = both.lower(*arguments).compile()
         else:
             found[name] = both.lower(*arguments).compile()
-    return {name: lambda compiled=compiled: compiled(*arguments) for name, compiled in found.items()}
+    calls = {name: lambda compiled=compiled: compiled(*arguments) for name, compiled in found.items()}
+    return calls, {name: compiled.memory_analysis().temp_size_in_bytes for name, compiled in found.items()}
 
 
 def error(one, other) -> float:
@@ -78,10 +75,10 @@ def _floors(T: int) -> dict | None:
 def run(turns: int, seconds: float, console: Console, lengths: tuple[int, ...] = LENGTHS) -> tuple[dict, bool]:
     """Measures every length and prints a table; returns (results, whether all sides agree)."""
     console.print(f"causal attention, {HEADS} heads of {HEAD_WIDTH}, {dtype()}, forward and backward; milliseconds, "
-                  "least / median over turns", highlight=False, soft_wrap=True)
+                  "least / median over turns, and megabytes to work in", highlight=False, soft_wrap=True)
     rows, agree = [], True
     for T in lengths:
-        calls = sides(T)
+        calls, memory = sides(T)
         reference = calls["plain"]()
         errors = {name: error(call(), reference) for name, call in calls.items() if name != "plain"}
         good = all(value < LARGEST_ERROR[dtype()] for value in errors.values())
@@ -95,8 +92,8 @@ def run(turns: int, seconds: float, console: Console, lengths: tuple[int, ...] =
                   for name in errors}
         lowest = _floors(T)
         rows.append({"length": T, "batch": max(1, TOKENS // T), "seconds": {n: list(s) for n, s in spent.items()},
-                     "ratios": ratios, "errors": errors, "floors": lowest})
-        text = "  ".join(f"{name} {milliseconds(spent[name])}" for name in spent)
+                     "memory": memory, "ratios": ratios, "errors": errors, "floors": lowest})
+        text = "  ".join(f"{name} {milliseconds(spent[name])} {memory[name] / 1e6:.0f} MB" for name in spent)
         told = "  ".join(f"{name} {ratio:.2f}x" for name, ratio in ratios.items())
         floor = "" if lowest is None else (f"  floors {(lowest['arithmetic'] or 0) * 1e3:.3f} and "
                                            f"{lowest['memory'] * 1e3:.3f}")
