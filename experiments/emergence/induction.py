@@ -1,0 +1,59 @@
+"""Induction heads: when a GPT learns that what followed a token before follows it again, and what the loss makes of it.
+
+    python -m launch.train --config=experiments/emergence/induction.py:patterns --workdir=runs/induction
+    python -m launch.report --workdir=runs/induction
+
+The argument is
+
+    patterns    a GPT of two layers on random patterns of 64 tokens that repeat themselves
+    one_layer   the same of one layer, in which no head can read what another wrote, that looked one token back (Olsson
+                et al. 2022, arXiv 2209.11895, "Argument 1": such models never have induction heads)
+    gpt2        GPT-2's 124M on C4 (README, "Data"), for accelerators, its heads scored some 50 times on the way
+
+launch.report draws every head's scores with the loss (induction.png) and the loss by position.
+
+TO BE MEASURED
+"""
+
+import dataclasses
+
+from experiments.language.gpt import get_config as gpt
+from genlab.configuration import ConfigError
+from genlab.data.patterns import Patterns
+from genlab.experiment import Experiment
+from genlab.models.gpt import GPT
+from genlab.objectives.induction import InductionHeads
+from genlab.objectives.loss_by_position import LossByPosition
+from genlab.objectives.next_token import NextToken
+from genlab.training.optimizers import AdamW
+from genlab.training.settings import Training
+
+VOCABULARY, SEQUENCE_LENGTH = 64, 64
+
+
+def get_config(argument: str = "patterns") -> Experiment:
+    """The experiment of a name."""
+    if argument == "gpt2":
+        return on_text()
+    if argument not in ("patterns", "one_layer"):
+        raise ConfigError(f"there is no experiment {argument!r}; there are: patterns, one_layer, gpt2")
+    depth = 2 if argument == "patterns" else 1
+    # Rotary positions: a head that looks one token back is then the same at every place.
+    model = GPT(vocab_size=VOCABULARY, context_length=SEQUENCE_LENGTH, width=64, depth=depth, num_heads=4,
+                positions="rotary")
+    return Experiment(
+        name=f"induction-{argument}",
+        objective=NextToken(model=model),
+        data=Patterns(vocab_size=VOCABULARY, sequence_length=SEQUENCE_LENGTH),
+        optimizer=AdamW(learning_rate=0.2 / model.width),
+        training=Training(steps=800, batch_size=32, evaluate_steps=16, evaluate_examples=256, writers=()),
+        evaluations=(InductionHeads(examples=64), LossByPosition(held_out_examples=256)),
+    )
+
+
+def on_text() -> Experiment:
+    """GPT-2's 124M on C4, evaluated at steps 32, 36, 42 and so on."""
+    experiment = gpt("124M,c4")
+    training = dataclasses.replace(experiment.training, evaluate_steps=32, evaluate_growth=1.15)
+    return dataclasses.replace(experiment, name="induction-gpt2", training=training,
+                               evaluations=(InductionHeads(length=128, examples=256), LossByPosition()))

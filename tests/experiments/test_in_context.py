@@ -1,0 +1,53 @@
+"""Learning in context and induction heads: every config can run, and its evaluations stand in the record."""
+
+import dataclasses
+
+import pytest
+
+from experiments.emergence import in_context, induction
+from genlab.configuration import ConfigError, from_json, to_json
+from genlab.figures.run_figures import run_figures
+from genlab.sweeps.run import run_one, single_run
+
+
+def small(experiment):
+    """A few steps of it, with a small model."""
+    model = dataclasses.replace(experiment.objective.model, width=8, depth=1, num_heads=2)
+    training = dataclasses.replace(experiment.training, steps=16, batch_size=8, evaluate_steps=8, devices=1,
+                                   ema_decay=None, evaluate_examples=16, evaluate_growth=1.0)
+    data = dataclasses.replace(experiment.data, held_out_examples=64)
+    evaluations = tuple(dataclasses.replace(each, **{"examples": 8} if hasattr(each, "examples") else {})
+                        for each in experiment.evaluations)
+    return dataclasses.replace(experiment, objective=dataclasses.replace(experiment.objective, model=model), data=data,
+                               training=training, evaluations=evaluations)
+
+
+@pytest.mark.parametrize(("module", "argument"), [
+    *((in_context, argument) for argument in in_context.EXPERIMENTS),
+    *((induction, argument) for argument in ("patterns", "one_layer", "gpt2")),
+])  # fmt: skip
+def test_every_config_can_be_run_and_read_back(module, argument):
+    experiment = module.get_config(argument)
+    assert from_json(to_json(experiment)) == experiment
+    if argument != "gpt2":  # Needs C4, and a division of its batch by the devices at hand.
+        small(experiment).check()
+
+
+def test_the_sweep_has_widths_and_seeds():
+    runs = [run.experiment for run in in_context.get_sweep().runs()]
+    assert len({run.objective.model.width for run in runs}) > 2 and len({run.seed for run in runs}) > 1
+
+
+@pytest.mark.parametrize("module", [in_context, induction])
+def test_an_argument_that_is_none_is_one_line(module):
+    with pytest.raises(ConfigError, match="there is no experiment 'x'; there are: "):
+        module.get_config("x")
+
+
+@pytest.mark.parametrize(("module", "argument", "names"), [
+    (in_context, "regression", ["k_shot"]), (induction, "patterns", ["induction", "loss_by_position"]),
+])  # fmt: skip
+def test_figures_are_made_of_the_records_evaluations(module, argument, names, tmp_path):
+    record = run_one(single_run(small(module.get_config(argument)), tmp_path), tmp_path)
+    assert [each["step"] for each in record.evaluations] == [8, 16]
+    assert list(run_figures(record.evaluations)) == names
