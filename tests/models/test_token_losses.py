@@ -1,11 +1,14 @@
 """Losses in chunks of positions against those of all at once: values, gradients, memory and compute."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from genlab.models import fast_ops
+from genlab.models import fast_ops, placement
 from genlab.models.token_losses import token_losses
 from genlab.scaling.counting.compute import count_flops
 from tests.models.fast_and_plain import normal, pull
@@ -23,8 +26,8 @@ def pulled(chunk, dtype, accuracy=False):
     return jax.jit(lambda *arguments: pull(losses, arguments))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("chunk", [5, 1])  # 5, 5 and 3 positions and two of padding; one by one
+# 5, 5 and 3 positions and two of padding; one by one.
+@pytest.mark.parametrize(("dtype", "chunk"), [("float32", 5), ("bfloat16", 5), ("float32", 1)])
 def test_chunks_give_the_losses_and_gradients_of_all_at_once(dtype, chunk):
     arguments = normal(B, T, D), normal(V, D, seed=1)
     for ours, whole in zip(pulled(chunk, dtype)(*arguments), pulled(None, dtype)(*arguments), strict=True):
@@ -40,6 +43,22 @@ def test_correctness_is_told_where_asked_for():
     for ours, whole in zip(*found, strict=True):
         np.testing.assert_allclose(ours, whole, atol=2e-6)
     np.testing.assert_array_equal(found[0].correct_BT, (arguments[0] @ arguments[1].T).argmax(-1) == TARGETS)
+
+
+def test_devices_meet_before_and_after_the_chunks_and_not_in_each():
+    mesh = jax.make_mesh((2, 2), ("fsdp", "sequence"), axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[:4])
+    cut = [NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("fsdp", "sequence"), ("fsdp", None))]
+    arguments = normal(B, 12, D), normal(12, D, seed=1)
+
+    def both(x, head):
+        return pull(lambda x, head: token_losses(x, head, TARGETS[:, :12], 2)[:2], (x, head))
+
+    with placement.on(mesh, {"B": ("fsdp",), "T": ("sequence",)}):
+        compiled = jax.jit(lambda *a: both(*a), in_shardings=tuple(cut)).lower(*arguments).compile()
+    for ours, whole in zip(compiled(*map(jax.device_put, arguments, cut)), jax.jit(both)(*arguments), strict=True):
+        np.testing.assert_allclose(ours, whole, atol=2e-6)
+    communication = [line for line in compiled.as_text().splitlines() if re.search(r" all-\w+\(", line)]
+    assert communication and not any("while/body" in line for line in communication)
 
 
 def gradient(chunk, length=256, vocab=512):
