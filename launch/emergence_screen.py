@@ -55,7 +55,7 @@ def verdict_table(verdicts: Sequence[Verdict], found: Verdicts) -> Table:
             _flops(numbers["departure"]["leaves_at"]),
             *(f"{numbers[name]['index']:.0%}" if numbers[name] else "" for name in ("sharpness", "smooth_sharpness")),
             _flops(numbers["rises_from"]),
-            _flops(told.get("flops")),
+            _flops(told.get("flops")) if _before(told.get("flops"), numbers["departure"]["leaves_at"]) else "",
         )
     return rows
 
@@ -84,6 +84,10 @@ def show_simulation(found: Simulated, console: Console) -> None:
     for planted in PLANTED:
         rows.add_row(planted, f"{found.right(planted):.1%}", *(str(found.verdicts[planted][kind]) for kind in seen))
     console.print(rows)
+
+
+def _before(foretold: float | None, leaves_at: float | None) -> bool:
+    return foretold is not None and leaves_at is not None and foretold < leaves_at
 
 
 def _flops(value: float | None) -> str:

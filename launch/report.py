@@ -24,7 +24,7 @@ from genlab.figures import write_report
 from genlab.figures.run_figures import run_figures
 from genlab.figures.style import save
 from genlab.figures.table import table_columns
-from genlab.scaling import Analysis, ComputeOptimal, Families, load_analysis, read_runs
+from genlab.scaling import Analysis, ComputeOptimal, Families, Verdicts, load_analysis, read_runs
 from genlab.sweeps.record import read_record
 from launch import flags as command
 
@@ -109,7 +109,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
-def read_analysis(path: Path) -> Analysis | Families:
+def read_analysis(path: Path) -> Analysis | Families | Verdicts:
     """What fit.json holds.
 
     Raises:

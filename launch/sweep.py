@@ -198,9 +198,11 @@ def summary(analysis: Any, workdir: Path, seconds: float) -> str:
                 lines += [_forecast(row, f"{column} of {row['name']}, by the frontier") for row in found.forecasts]
             lines += [f"warning    {warning}" for warning in family.warnings]
         lines += [f"warning    {name} is not analysed: {reason}" for name, reason in analysis.refused.items()]
+    elif verdicts := getattr(analysis, "verdicts", None):
+        lines += [f"{task}: {verdict.words}" for task, verdict in verdicts.items()]
     elif analysis:
         lines += headline(analysis)
-    names = ("report.html", "loss_vs_compute.png", "runs.csv", "fit.json")
+    names = ("report.html", "loss_vs_compute.png", "emergence.png", "emergence_explained.png", "runs.csv", "fit.json")
     lines.append("written    " + ", ".join(str(workdir / name) for name in names if (workdir / name).exists()))
     lines.append(f"took       {duration(seconds)}")
     return "\n".join(lines)

@@ -3,36 +3,29 @@
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from genlab.figures import style
 from genlab.figures.approaches import approaches
 from genlab.figures.backtest import backtest
+from genlab.figures.emergence import emergence_gallery
 from genlab.figures.families import families
 from genlab.figures.isoflop import isoflop
 from genlab.figures.law_fit import law_fit, shows_lines
 from genlab.figures.loss_vs_compute import loss_vs_compute
+from genlab.figures.panel import Panel
 from genlab.figures.response import response
 from genlab.figures.table import loss_unit, run_table, table_columns
 from genlab.scaling.analysis import Analysis
+from genlab.scaling.emergence.analysis import Verdicts
 from genlab.scaling.families import Families
 from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.runs import Runs
 
 
-class Panel(NamedTuple):
-    """A figure, the name of its files, and its caption."""
-
-    name: str
-    figure: Figure
-    caption: str
-
-
 def gallery(
-    runs: Runs | pd.DataFrame, analysis: Analysis | Families | None, unit: str | None = None
+    runs: Runs | pd.DataFrame, analysis: Analysis | Families | Verdicts | None, unit: str | None = None
 ) -> list[Panel]:
     """Draws every figure that the table and the analysis allow; without an analysis, the runs alone.
 
@@ -48,6 +41,10 @@ def gallery(
     unit = loss_unit(table, columns) if unit is None else unit
     if analysis is None:
         return [Panel("loss_vs_compute", loss_vs_compute(table, unit=unit), _RUNS_ONLY)]
+    if isinstance(analysis, Verdicts):
+        abilities = analysis.abilities(runs.frame if isinstance(runs, Runs) else runs)
+        return [Panel("loss_vs_compute", loss_vs_compute(table, unit=unit), _RUNS_ONLY),
+                *emergence_gallery(abilities, analysis)]  # fmt: skip
     if isinstance(analysis, Families):
         panels = [Panel("loss_vs_compute", families(table, analysis, unit), _FAMILIES)]
         for name, family in analysis.families.items():
@@ -84,7 +81,7 @@ def _law_fit_caption(table: pd.DataFrame, fit: Fit, data: str) -> str:
 
 def write_figures(
     runs: Runs | pd.DataFrame,
-    analysis: Analysis | Families | None,
+    analysis: Analysis | Families | Verdicts | None,
     directory: str | os.PathLike,
     unit: str | None = None,
 ) -> dict[str, Path]:

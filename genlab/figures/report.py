@@ -19,6 +19,7 @@ from genlab.figures.gallery import gallery, prefix_of
 from genlab.figures.runs_table import run_columns
 from genlab.figures.table import loss_unit, run_table, table_columns
 from genlab.scaling.analysis import Analysis
+from genlab.scaling.emergence.analysis import Verdicts
 from genlab.scaling.families import Families, Family
 from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.runs import Runs
@@ -29,7 +30,7 @@ _PACKAGES = ("genlab", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "sci
 
 def write_report(
     runs: Runs | pd.DataFrame,
-    analysis: Analysis | Families | None,
+    analysis: Analysis | Families | Verdicts | None,
     directory: str | os.PathLike,
     config: Any = None,
     versions: Mapping[str, str] | None = None,
@@ -75,6 +76,7 @@ def write_report(
             refused=[f"{k}: {v}" for k, v in analysis.refused.items()] if isinstance(analysis, Families) else [],
             data=data,
             columns=run_columns(table, [(of_family[k], v.analysis.fit) for k, v in families.items()], data),
+            emergence=analysis if isinstance(analysis, Verdicts) else None,
             left_out=_left_out(runs, families),
             config=None if config is None else json.dumps(config, indent=2, default=str, ensure_ascii=False),
             versions=dict(versions) if versions is not None else installed_versions(),
@@ -133,11 +135,11 @@ def _summary(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _families(analysis: Analysis | Families | None) -> dict[str, Family]:
-    """Name -> what was found; an analysis of all runs is one family without a name."""
+def _families(analysis: Analysis | Families | Verdicts | None) -> dict[str, Family]:
+    """Name -> what was found; an analysis of all runs is one family without a name. Verdicts are no laws."""
     if isinstance(analysis, Families):
         return analysis.families
-    return {} if analysis is None else {"": Family(analysis)}
+    return {"": Family(analysis)} if isinstance(analysis, Analysis) else {}
 
 
 def _rows_of(table: pd.DataFrame, analysis: Analysis | Families, name: str) -> np.ndarray:

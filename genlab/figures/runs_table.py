@@ -98,6 +98,7 @@ def _metric_columns(table: pd.DataFrame, most: int = 6) -> list[Column]:
     rows = [parse_metrics(cell) for cell in table["metrics"]]
     names = list(dict.fromkeys(name for row in rows for name in row))
     names = [name for name in names if name.removesuffix("_se") == name or name.removesuffix("_se") not in names]
+    names = [name for name in names if "/" not in name]  # abilities have figures of their own
     found = []
     for name in names[:most]:
         # `error` is the record's word for why a run failed.

@@ -19,6 +19,8 @@ from genlab.scaling.approaches.isoflop import IsoFlop, isoflop_minima, optimal_e
 from genlab.scaling.approaches.power_laws import PowerLaw, power_law
 from genlab.scaling.compute_optimal import ComputeOptimal
 from genlab.scaling.cost import Cost
+from genlab.scaling.emergence.abilities import read_abilities
+from genlab.scaling.emergence.analysis import Emergence, Verdicts
 from genlab.scaling.families import ByFamily, Families, Family, load_analysis
 from genlab.scaling.fitting.fit_law import fit_law
 from genlab.scaling.fitting.fitted import Fit
@@ -44,6 +46,7 @@ __all__ = [
     "Comparison",
     "ComputeOptimal",
     "Cost",
+    "Emergence",
     "Families",
     "Family",
     "Fit",
@@ -52,6 +55,7 @@ __all__ = [
     "Parameter",
     "PowerLaw",
     "Runs",
+    "Verdicts",
     "backtest",
     "compare_approaches",
     "envelope",
@@ -68,6 +72,7 @@ __all__ = [
     "planned_grid",
     "power_law",
     "profile_interval",
+    "read_abilities",
     "read_runs",
     "simulate",
     "with_and_without",

@@ -17,6 +17,7 @@ from typing import Any
 from genlab.scaling.analysis import Analysis
 from genlab.scaling.approaches.frontier import frontier
 from genlab.scaling.compute_optimal import ComputeOptimal
+from genlab.scaling.emergence.analysis import Verdicts
 from genlab.scaling.jsonfile import read_json, write_json
 from genlab.scaling.runs import Runs
 
@@ -151,10 +152,12 @@ class ByFamily:
         return law.run(runs.take(runs.frame.index.isin(index)))
 
 
-def load_analysis(path: str | os.PathLike) -> Analysis | Families:
-    """What `Analysis.save` or `Families.save` wrote; errors as for `Analysis.load`."""
+def load_analysis(path: str | os.PathLike) -> Analysis | Families | Verdicts:
+    """What `Analysis.save`, `Families.save` or `Verdicts.save` wrote; errors as for `Analysis.load`."""
 
-    def build(saved: Mapping[str, Any]) -> Analysis | Families:
+    def build(saved: Mapping[str, Any]) -> Analysis | Families | Verdicts:
+        if "verdicts" in saved:
+            return Verdicts.from_json(saved)
         return (Families if "families" in saved else Analysis).from_json(saved)
 
     return read_json(path, build)

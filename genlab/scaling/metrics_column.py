@@ -17,7 +17,9 @@ def with_metrics(frame: pd.DataFrame) -> pd.DataFrame:
     found = pd.DataFrame([parse_metrics(cell) for cell in frame["metrics"]], index=frame.index)
     found = found.apply(pd.to_numeric, errors="coerce").dropna(axis="columns", how="all")
     taken = [name for name in found if name in frame and pd.to_numeric(frame[name], errors="coerce").notna().any()]
-    return frame.assign(**{name: found[name] for name in found if name not in taken})
+    kept = found.drop(columns=taken)
+    frame = frame.assign(**{name: kept[name] for name in kept if name in frame})
+    return pd.concat([frame, kept[[name for name in kept if name not in frame]]], axis="columns")
 
 
 def parse_metrics(cell: Any) -> dict[str, Any]:

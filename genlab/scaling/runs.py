@@ -296,7 +296,7 @@ def parse_columns(columns: str | Mapping[str, str] | None) -> dict[str, str]:
 
 
 def read_frame(table: str | os.PathLike | pd.DataFrame, source: str) -> pd.DataFrame:
-    """A CSV file (or a DataFrame) as it is, rows numbered from 0; errors as for `read_runs`, which calls it `source`."""
+    """A CSV file (or a DataFrame) as it is, rows numbered from 0; `source` names it in errors, those of `read_runs`."""
     if isinstance(table, pd.DataFrame):
         return table.reset_index(drop=True)
     if os.path.isdir(table):

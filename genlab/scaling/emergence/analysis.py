@@ -4,13 +4,15 @@ import dataclasses
 import os
 from typing import Any
 
+import pandas as pd
+
 from genlab.scaling.emergence import metrics
 from genlab.scaling.emergence.abilities import Abilities, read_abilities
-from genlab.scaling.emergence.departure import departures, rises
-from genlab.scaling.emergence.foretell import foretell, rows_of
+from genlab.scaling.emergence.departure import Rise, departures, rises
+from genlab.scaling.emergence.foretell import RULE, TOLERANCE, foretell, rows_of
 from genlab.scaling.emergence.scales import Scales, pool
 from genlab.scaling.emergence.shapes import shapes
-from genlab.scaling.emergence.verdict import Thresholds, Verdict, judge
+from genlab.scaling.emergence.verdict import Thresholds, Verdict, counted, judge
 from genlab.scaling.jsonfile import read_json, write_json
 from genlab.scaling.runs import Runs
 
@@ -25,6 +27,8 @@ class Verdicts:
       forecasts: task -> metric -> its forecast at larger scales (`genlab.scaling.emergence.foretell`).
       notes: what was taken to be so, in words.
       left_out: what was not used, and why, in words.
+      reading: how the abilities were read from a table of run records: tasks, chance.
+      line: the share of a rise in a doubling from which on it is sharp.
       columns: canonical name -> the table's own, as of other analyses; empty.
     """
 
@@ -33,7 +37,20 @@ class Verdicts:
     forecasts: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
     left_out: list[str] = dataclasses.field(default_factory=list)
+    reading: dict[str, str] = dataclasses.field(default_factory=dict)
+    line: float = Thresholds().sharp_share
     columns: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    rule, tolerance = RULE, TOLERANCE  # of the forecasts
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many tasks are of each kind that there is."""
+        return {kind: count for kind, count in counted(self.verdicts).items() if count}
+
+    def abilities(self, frame: pd.DataFrame) -> Abilities:
+        """The abilities in the table of run records that was analysed."""
+        return read_abilities(frame, **self.reading)
 
     def to_json(self) -> dict[str, Any]:
         """The fields, as JSON; `from_json` inverts it."""
@@ -92,11 +109,8 @@ class Emergence:
 
     def run(self, runs: Runs) -> Verdicts:
         """Judges the tasks of genlab's run records; errors as for `read_abilities`."""
-        return self.analyse(self.abilities(runs))
-
-    def abilities(self, runs: Runs) -> Abilities:
-        """The abilities in a table of run records."""
-        return read_abilities(runs.frame, tasks=self.tasks, chance=self.chance)
+        reading = {"tasks": self.tasks, "chance": self.chance}
+        return dataclasses.replace(self.analyse(read_abilities(runs.frame, **reading)), reading=reading)
 
     def analyse(self, abilities: Abilities) -> Verdicts:
         """Judges every task that has a sharp metric.
@@ -112,9 +126,10 @@ class Emergence:
         smooth = {task: pool(grid.of(task, chosen[task][1])) for task in sharp if chosen[task][1]}
         limits = self.thresholds
         departed = departures(sharp, limits.alpha, limits.least_share)
-        from_where = rises(smooth, limits.alpha)
+        risen = rises(smooth, limits.alpha, limits.least_share)
+        nowhere = Rise(float("nan"), True)
         found = {
-            task: judge(task, departed[task], sharp[task], smooth.get(task), from_where.get(task, float("nan")), limits)
+            task: judge(task, departed[task], sharp[task], smooth.get(task), risen.get(task, nowhere), limits)
             for task in sharp
         }
         without = [f"task {task}: no sharp metric" for task in chosen if task not in sharp]
@@ -123,7 +138,7 @@ class Emergence:
         held_out = len(abilities.held_out.frame) > 0
         told = {task: self._forecasts(abilities, found[task]) for task in found if held_out or _rises(found[task])}
         laws, told = ({task: each for task, each in of.items() if each} for of in (laws, told))
-        return Verdicts(found, laws, told, list(abilities.notes), [*left_out, *without])
+        return Verdicts(found, laws, told, list(abilities.notes), [*left_out, *without], line=limits.sharp_share)
 
     def _shapes(self, metrics_of: list[Scales | None]) -> dict[str, Any]:
         if not self.laws:

@@ -10,14 +10,15 @@ lucky answer refutes it; no chance is taken to be less than 1 %. A departure tha
 14,042 questions, half a percent is certain. So a task is said to leave chance only where it also covers a tenth of the
 way from chance to always right, above scales where it did not.
 
-Metrics that count nothing (BLEU, log-probabilities) are tested for a rise instead: Kendall's rank test (one-sided, with
-ties) of the values against compute, up to each scale, adjusted the same way. It needs neither their errors nor their
-chance level to be right.
+Metrics that count nothing (log-probabilities) are tested by their standard errors in the same way: where they exceed
+chance for certain and cover a tenth of the way. Where nobody knows the errors (BLEU in somebody's table), a rise is
+tested for instead: Kendall's rank test (one-sided, with ties) of the values against compute, up to each scale.
 """
 
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
@@ -139,25 +140,47 @@ def _questions(null: float, wanted: float, threshold: float, power: float = 0.9)
     return int(counts[int(np.argmax(enough))]) if enough.any() else int(counts[-1])
 
 
-def rises(scales: Mapping[str, Scales], alpha: float = 0.05) -> dict[str, float]:
-    """The least compute up to which each metric's values rise with compute beyond chance; NaN where they never do.
+class Rise(NamedTuple):
+    """Where a smooth metric begins to rise.
+
+    Attributes:
+      flops: the least compute at which it does for certain; NaN for nowhere.
+      by_rank: whether ranks say so, because nobody knows the errors.
+    """
+
+    flops: float
+    by_rank: bool
+
+
+def rises(scales: Mapping[str, Scales], alpha: float = 0.05, least_share: float = 0.1) -> dict[str, Rise]:
+    """Tests smooth metrics at all scales of all tasks together; arguments as for `departures`."""
+    known = {name: bool(np.isfinite(one.error[np.isfinite(one.share)]).all()) for name, one in scales.items()}
+    found = {name: (_exceeds if known[name] else _rise_p)(one, least_share) for name, one in scales.items()}
+    adjusted = _split(holm(np.concatenate([*(p for _, _, p in found.values()), []])), [p for *_, p in found.values()])
+    rise = {}
+    for (name, (flops, matters, _)), p in zip(found.items(), adjusted, strict=True):
+        good = matters & (p < alpha)
+        rise[name] = Rise(float(flops[good][0]) if good.any() else float("nan"), not known[name])
+    return rise
+
+
+def _exceeds(scales: Scales, least_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(flops, whether the share matters, p-value of its being no more than chance) of each scale."""
+    variance = np.nansum(np.where(np.isfinite(scales.share), scales.error, np.nan) ** 2, axis=1)
+    error = np.maximum(np.sqrt(variance) / scales.seeds, 1e-12)
+    return scales.flops, scales.mean >= least_share, special.ndtr(-scales.mean / error)
+
+
+def _rise_p(scales: Scales, least_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(flops, True, p-value of a rise up to there) of each scale from the third on.
 
     Values below the chance level count as at it: the format being learnt is no rise. Of a run with a history one
     evaluation a doubling counts.
     """
-    found = {name: _rise_p(one.thinned()) for name, one in scales.items()}
-    adjusted = _split(holm(np.concatenate([*(p for _, p in found.values()), []])), [p for _, p in found.values()])
-    return {
-        name: float(flops[p < alpha][0]) if (p < alpha).any() else float("nan")
-        for (name, (flops, _)), p in zip(found.items(), adjusted, strict=True)
-    }
-
-
-def _rise_p(scales: Scales) -> tuple[np.ndarray, np.ndarray]:
-    """p-values of a rise up to each scale from the third on, and those scales' flops."""
+    scales = scales.thinned()
     x, y = scales.rows
     ends = np.cumsum(scales.seeds)[_FEWEST_SCALES - 1 :]
-    return scales.flops[_FEWEST_SCALES - 1 :], kendall(x, np.maximum(y, 0.0), ends)
+    return scales.flops[_FEWEST_SCALES - 1 :], np.ones(len(ends), bool), kendall(x, np.maximum(y, 0.0), ends)
 
 
 def kendall(x: np.ndarray, y: np.ndarray, ends: np.ndarray) -> np.ndarray:

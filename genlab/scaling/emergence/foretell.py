@@ -26,14 +26,14 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from genlab.scaling.emergence.abilities import Abilities
 from genlab.scaling.emergence.logistic import fit_logistic
-from genlab.scaling.emergence.metrics import METRICS, SMOOTH
+from genlab.scaling.emergence.metrics import METRICS
 
 RULE = "mean of all forms, weighted by inverse mean square errors of a rolling backtest within the rows fitted"
 TOLERANCE = 0.1  # root mean square error of a forecast that foretells
+_WAYS = ("log_probability", "token_accuracy", "bleu")
 _QUANTILES = (0.4, 0.5, 0.6, 0.7, 0.8)
 _FEWEST_ROWS = 8
 _HELD_BACK = 4.0  # where nothing is held out, scales within this factor of the largest compute are
@@ -60,45 +60,47 @@ class Form(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
-    """A task's rows: the sharp metric, what may be read of a model to forecast it, and the smooth metrics.
+    """A task's rows: a metric, what may be read of a model to forecast it, and the smooth metrics.
 
     Attributes:
-      frame: flops, params, tokens, family, run, role, `score`, and the share of every smooth metric, one row an
-        evaluation, sorted by compute.
+      score: the metric, 0 to 1, [rows], in the order of the compute.
+      flops, params, tokens: of each row.
+      family, run: names; "" where nobody knows the family.
+      held_out: whether a row is only to be forecast.
+      smooth: smooth metric -> its share.
       chance: of the score.
       length: of an answer, in tokens; NaN where nobody knows.
       token_chance: of token accuracy.
     """
 
-    frame: pd.DataFrame
+    score: np.ndarray
+    flops: np.ndarray
+    params: np.ndarray
+    tokens: np.ndarray
+    family: np.ndarray
+    run: np.ndarray
+    held_out: np.ndarray
+    smooth: dict[str, np.ndarray]
     chance: float
     length: float
     token_chance: float
 
     def __len__(self) -> int:
-        return len(self.frame)
+        return len(self.score)
 
     def take(self, keep: np.ndarray) -> "Rows":
-        """Some of the rows."""
-        return dataclasses.replace(self, frame=self.frame[keep] if keep.dtype == bool else self.frame.iloc[keep])
+        """Some of the rows, by a mask or by numbers."""
+        names = ("score", "flops", "params", "tokens", "family", "run", "held_out")
+        smooth = {name: share[keep] for name, share in self.smooth.items()}
+        return dataclasses.replace(self, smooth=smooth, **{name: getattr(self, name)[keep] for name in names})
 
     def logs(self, names: tuple[str, ...]) -> np.ndarray:
         """Logarithms of inputs, [rows, names]."""
-        return np.log(self.frame[list(names)].to_numpy(float))
-
-    @property
-    def flops(self) -> np.ndarray:
-        """Of each row."""
-        return self.frame["flops"].to_numpy()
-
-    @property
-    def score(self) -> np.ndarray:
-        """Of each row, 0 to 1."""
-        return self.frame["score"].to_numpy()
+        return np.log(np.stack([getattr(self, name) for name in names], axis=1))
 
     def families(self, form: Form) -> np.ndarray | None:
         """Names, where the form tells families apart."""
-        return self.frame["family"].to_numpy(object) if form.families else None
+        return self.family if form.families else None
 
 
 def rows_of(abilities: Abilities, task: str, metric: str) -> Rows:
@@ -106,30 +108,35 @@ def rows_of(abilities: Abilities, task: str, metric: str) -> Rows:
 
     A sharp metric has the smooth ones of the same evaluation beside it.
     """
-    first, counts = abilities.of(task, metric), METRICS[metric].counts
-    score = first["value"] if counts else np.clip(first["share"], 0.0, 1.0)
-    frame = first.assign(score=score).reset_index(drop=True)
-    frame["family"] = frame["family"].astype(object).where(frame["family"].notna(), "")
-    key = ["run", "seed", "flops"]
-    token_chance = 0.0
-    for name in SMOOTH if METRICS[metric].sharp else ():
+    frame, counts = abilities.of(task, metric), METRICS[metric].counts
+    key, smooth, token_chance = ["run", "seed", "flops"], {}, 0.0
+    for name in _WAYS if METRICS[metric].sharp else ():
         other = abilities.of(task, name).drop_duplicates(key)
         if len(other):
-            frame = frame.merge(other[[*key, "share"]].rename(columns={"share": name}), on=key, how="left")
+            beside = frame[key].merge(other[[*key, "share"]], on=key, how="left")
+            smooth[name] = beside["share"].to_numpy(float)
             token_chance = float(other["chance"].iloc[0]) if name == "token_accuracy" else token_chance
-    length = float(first["answer_length"].iloc[0])
-    return Rows(frame, float(first["chance"].iloc[0]) if counts else 0.0, length, token_chance)
+    return Rows(
+        score=frame["value"].to_numpy(float) if counts else np.clip(frame["share"].to_numpy(float), 0.0, 1.0),
+        **{name: frame[name].to_numpy(float) for name in ("flops", "params", "tokens")},
+        family=frame["family"].astype(object).where(frame["family"].notna(), "").to_numpy(),
+        run=frame["run"].astype(str).to_numpy(object),
+        held_out=(frame["role"] == "held_out").to_numpy(),
+        smooth=smooth,
+        chance=float(frame["chance"].iloc[0]) if counts else 0.0,
+        length=float(frame["answer_length"].iloc[0]),
+        token_chance=token_chance,
+    )
 
 
 def forms(rows: Rows) -> list[Form]:
     """The forms that a table has the columns for."""
-    frame = rows.frame
     inputs = [("flops",)]
     if np.isfinite(rows.logs(("params", "tokens"))).all():
         both = rows.logs(("params", "tokens"))
         if np.linalg.matrix_rank(both - both.mean(axis=0), tol=1e-6) == 2:
             inputs.append(("params", "tokens"))
-    several = 2 <= frame["family"].nunique() <= len(frame) / 2
+    several = 2 <= len(set(rows.family)) <= len(rows) / 2
     families = (False, True) if several else (False,)
     found = [Form(names, with_families) for names in inputs for with_families in families]
     for metric in smooth_metrics(rows):
@@ -141,7 +148,7 @@ def forms(rows: Rows) -> list[Form]:
 
 def smooth_metrics(rows: Rows) -> list[str]:
     """The smooth metrics that half of the rows have."""
-    return [name for name in SMOOTH if name in rows.frame and rows.frame[name].notna().mean() >= 0.5]
+    return [name for name, share in rows.smooth.items() if np.isfinite(share).mean() >= 0.5]
 
 
 def predict(form: Form, train: Rows, test: Rows) -> np.ndarray:
@@ -149,8 +156,8 @@ def predict(form: Form, train: Rows, test: Rows) -> np.ndarray:
     if not form.via:
         fit = fit_logistic(train.logs(form.inputs), train.score, train.chance, train.families(form))
         return fit.predict(test.logs(form.inputs), test.families(form))
-    train = train.take(train.frame[form.via].notna().to_numpy())
-    share = np.clip(train.frame[form.via].to_numpy(float), 0.0, 1.0)
+    train = train.take(np.isfinite(train.smooth[form.via]))
+    share = np.clip(train.smooth[form.via], 0.0, 1.0)
     smooth = fit_logistic(train.logs(form.inputs), share, 0.0, train.families(form))
     foretold = smooth.predict(test.logs(form.inputs), test.families(form))
     if form.power:
@@ -196,7 +203,7 @@ def foretell(rows: Rows, resamples: int = 100, seed: int = 0) -> dict[str, Any] 
             {"run": str(run), "flops": float(flops), "predicted": float(said), "measured": float(was),
              "interval_95": [float(bottom), float(top)]}
             for run, flops, said, was, bottom, top in zip(
-                test.frame["run"], test.flops, combined, measured, low, high, strict=True)
+                test.run, test.flops, combined, measured, low, high, strict=True)
         ],
         "foretold": foretold_from(rows),
     }  # fmt: skip
@@ -229,9 +236,8 @@ def foretold_from(rows: Rows) -> dict[str, Any] | None:
 
 
 def _split(rows: Rows) -> tuple[Rows, Rows, str]:
-    held = (rows.frame["role"] == "held_out").to_numpy()
-    if held.any():
-        return rows.take(~held), rows.take(held), "by the table"
+    if rows.held_out.any():
+        return rows.take(~rows.held_out), rows.take(rows.held_out), "by the table"
     largest = rows.flops.max() / _HELD_BACK
     above = rows.flops > largest * (1 + 1e-9)
     return rows.take(~above), rows.take(above), f"scales above {largest:.3g} FLOPs, which the verdict did see"

@@ -63,8 +63,7 @@ def fit_logistic(
 def _design(inputs, family, centre, scale, families) -> np.ndarray:
     columns = [np.ones((len(inputs), 1)), (inputs - centre) / scale]
     if families:
-        names = np.array([str(name) for name in family], dtype=object)
-        columns.append((names[:, None] == np.array(families, dtype=object)).astype(float))
+        columns.append((np.asarray(family, object)[:, None] == np.array(families, object)).astype(float))
     return np.concatenate(columns, axis=1)
 
 

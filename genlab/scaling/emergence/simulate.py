@@ -144,8 +144,8 @@ def _judge(tasks: Sequence[tuple[Scales, Scales]], thresholds: Thresholds) -> li
     names = [f"task {number}" for number in range(len(tasks))]
     sharp, smooth = (dict(zip(names, scales, strict=True)) for scales in zip(*tasks, strict=True))
     departed = departures(sharp, thresholds.alpha, thresholds.least_share)
-    from_where = rises(smooth, thresholds.alpha)
-    return [judge(name, departed[name], sharp[name], smooth[name], from_where[name], thresholds) for name in names]
+    risen = rises(smooth, thresholds.alpha, thresholds.least_share)
+    return [judge(name, departed[name], sharp[name], smooth[name], risen[name], thresholds) for name in names]
 
 
 def _departs(verdict: Verdict) -> bool:

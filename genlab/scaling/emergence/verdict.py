@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from genlab.scaling.emergence.bimodality import bimodal_scales, transition_scales
-from genlab.scaling.emergence.departure import Departure
+from genlab.scaling.emergence.departure import Departure, Rise
 from genlab.scaling.emergence.scales import Scales
 from genlab.scaling.emergence.sharpness import SHARP_SHARE, Sharpness, sharpness
 
@@ -84,7 +84,7 @@ def judge(
     departure: Departure,
     sharp: Scales,
     smooth: Scales | None,
-    rises_from: float,
+    rise: Rise,
     thresholds: Thresholds,
 ) -> Verdict:
     """Decides on one task.
@@ -93,11 +93,12 @@ def judge(
       task: its name.
       departure: of the sharp metric.
       sharp, smooth: the two metrics' scales; None where the table has no smooth one.
-      rises_from: FLOPs from which the smooth metric's rise is certain, NaN for nowhere.
+      rise: where the smooth metric begins to.
       thresholds: what counts.
     """
     settings = {"least_rise": thresholds.least_share, "line": thresholds.sharp_share,
                 "resamples": thresholds.resamples, "seed": thresholds.seed}  # fmt: skip
+    rises_from = rise.flops
     has_left = not math.isnan(departure.leaves_at)
     shape = sharpness(sharp, **settings) if has_left else None
     smooth_shape = None
@@ -118,7 +119,7 @@ def judge(
         kind, words, needed = _flat(departure, sharp, names["smooth"], smooth_shape if rising else None, rises_from)
         return Verdict(task, kind, words, False, rising and kind == FLAT, needed, **names, numbers=numbers)
     kind, words, needed = _rise(departure, sharp, smooth, shape, smooth_shape, bimodal, thresholds)
-    early = _foretelling(departure, names["smooth"], rises_from, numbers["gain_before"])
+    early = _foretelling(departure, names["smooth"], rise, numbers["gain_before"])
     return Verdict(task, kind, f"{words}{early}", departure.leaves, False, needed, **names, numbers=numbers)
 
 
@@ -199,7 +200,7 @@ def _is_sharp(
         low, high = shape.interval
         seeds = int(np.median(scales.seeds)) if not scales.histories else shape.curves
         factor = ((high - low) / 2 / max(abs(shape.index - line), 1e-3)) ** 2
-        wanted = math.ceil(max(seeds, 1) * factor)
+        wanted = max(math.ceil(max(seeds, 1) * factor), seeds + 1)
         if wanted > _MOST_SEEDS:
             span = f"{shape.start:.3g} to {shape.end:.3g} FLOPs"
             return None, f"{scales.metric}: more scales within {span}, more than {_MOST_SEEDS} seeds otherwise"
@@ -217,13 +218,14 @@ def _share(metric: str, shape: Sharpness) -> str:
     return f"{metric} makes {shape.index:.0%} of its rise within {within} of compute ({certain})"
 
 
-def _foretelling(departure: Departure, smooth: str, rises_from: float, gain_before: float | None) -> str:
-    if not smooth or math.isnan(rises_from) or not departure.leaves:
+def _foretelling(departure: Departure, smooth: str, rise: Rise, gain_before: float | None) -> str:
+    if not smooth or math.isnan(rise.flops) or not departure.leaves:
         return ""
-    ahead = departure.certain_from / rises_from
+    ahead = (departure.certain_from if rise.by_rank else departure.leaves_at) / rise.flops
+    what = "rises for certain from" if rise.by_rank else "leaves its own chance level at"
     when = f"x{ahead:.3g} before" if ahead > 1.01 else "no earlier than"
-    made = "" if gain_before is None else f"; it had made {gain_before:.0%} of its rise before that left chance"
-    return f" {smooth} rises for certain from {rises_from:.3g} FLOPs on, {when} the sharp metric departs{made}."
+    made = "" if gain_before is None else f"; it had made {gain_before:.0%} of its rise before that"
+    return f" {smooth} {what} {rise.flops:.3g} FLOPs, {when} the sharp metric does{made}."
 
 
 def _gain_before(smooth: Scales | None, leaves_at: float) -> float | None:
