@@ -23,7 +23,9 @@ from genlab.training.optimizers import AdamW
 from genlab.training.settings import Training
 
 DIMENSIONS, POINTS = 4, 12
-FUNCTIONS = {"regression": LinearFunctions(DIMENSIONS, noise=0.5), "classification": GaussianClasses(DIMENSIONS)}
+FUNCTIONS = {"regression": LinearFunctions(DIMENSIONS, noise=0.5),
+             "classification": GaussianClasses(DIMENSIONS, separation=0.8)}
+STEPS = {"regression": 8_000, "classification": 4_000}
 EXPERIMENTS = (*FUNCTIONS, "garg")
 
 
@@ -40,8 +42,8 @@ def get_config(argument: str = "regression", width: int = 32, seed: int = 0) -> 
         objective=InContext(model, loss_of="squared" if functions.target == "value" else "logistic"),
         data=Functions(functions, POINTS),
         optimizer=AdamW(learning_rate=6e-3),
-        training=Training(steps=8_000, batch_size=32, ema_decay=0.998, evaluate_steps=125, evaluate_growth=1.41,
-                          writers=()),
+        training=Training(steps=STEPS[argument], batch_size=32, ema_decay=0.998, evaluate_steps=125,
+                          evaluate_growth=1.41, writers=()),
         evaluations=(KShot(functions),),
         seed=seed,
     )

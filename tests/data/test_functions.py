@@ -63,6 +63,8 @@ def test_no_ridge_beats_the_noise_variance_on_the_prompts_that_are_drawn():
     errors = {ridge: np.square(ridge_predictions(examples["x"], examples["y"], ridge) - examples["y"]).mean(0)
               for ridge in (0.0625, 0.25, 1.0)}
     assert (errors[0.25][1:].sum() < errors[0.0625][1:].sum()) and (errors[0.25][1:].sum() < errors[1.0][1:].sum())
+    told = LinearFunctions(4, noise=0.5).predictions(examples["x"], examples["y"])["ridge"]
+    np.testing.assert_allclose(np.square(told - examples["y"]).mean(0), errors[0.25])
     expected = LinearFunctions(4, noise=0.5).chance()["squared_error"]
     assert errors[0.25][0] == pytest.approx(expected, rel=0.1) and errors[0.25][8] > 0.25
 

@@ -46,6 +46,14 @@ def test_targets_that_do_not_count_are_left_out():
     assert found["loss_by_position/4_to_4"].mean == pytest.approx(losses[:2, 3].mean())
 
 
+def test_a_bin_is_the_mean_of_the_targets_that_count_in_it():
+    losses, weights = RNG.random((4, 20)), (RNG.random((4, 20)) < 0.6).astype(float)
+    found = of(losses, weights, bins=2, logarithmic=False)
+    for name, places in (("1_to_10", slice(0, 10)), ("11_to_20", slice(10, 20))):
+        expected = np.average(losses[:, places], weights=weights[:, places])
+        assert found[f"loss_by_position/{name}"].mean == pytest.approx(expected)
+
+
 def test_losses_are_those_of_the_objective():
     variables = jax.jit(OBJECTIVE.init)(jax.random.key(0))
     batch = {"tokens": RNG.integers(12, size=(3, 21)).astype(np.uint8),
