@@ -11,3 +11,15 @@ def environment(tmp_path_factory):
     # Halves the time of compilation; what is compiled does not matter here.
     flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     return {**os.environ, "GENLAB_CACHE": str(tmp_path_factory.mktemp("cache")), "XLA_FLAGS": flags}
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory, environment):
+    """The folder of the run that test_hosts and test_slurm train together, by one process with four devices."""
+    from tests.launch.commands import run_command
+    from tests.launch.together import RUN, with_devices
+
+    folder = tmp_path_factory.mktemp("alone")
+    ended = run_command("launch.train", *RUN, f"--workdir={folder}", environment=with_devices(environment, 4))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return folder

@@ -11,53 +11,9 @@ import numpy as np
 import pytest
 
 from genlab.sweeps.record import read_record
-from genlab.training.logs import read_metrics
 from tests.launch.commands import run_command, started
 from tests.launch.joined import BATCH_SIZE, DATA
-
-# Killed in the middle, with a checkpoint behind it.
-RUN = ("--config.training.steps=320", "--config.training.checkpoint_steps=160", "--config.training.log_steps=80",
-       "--config.training.evaluate_steps=160")
-CONFIG = "--config=tests/launch/tiny.py:8"
-
-
-def with_devices(environment, count):
-    return environment | {"XLA_FLAGS": f"{environment['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"}
-
-
-def free_address():
-    with socket.create_server(("", 0)) as server:
-        return f"localhost:{server.getsockname()[1]}"
-
-
-@contextlib.contextmanager
-def two(environment, folder, *arguments):
-    """Both processes of a run."""
-    address = free_address()
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(started(
-            "launch.train", CONFIG, f"--workdir={folder}", f"--coordinator={address}", "--processes=2",
-            f"--process={process}", *RUN, *arguments, environment=with_devices(environment, 2))) for process in (0, 1)]
-
-
-def said(text):
-    """Lines, but for those in which Gloo's threads print, one into the other's, how many peers they have connected."""
-    return [line for line in text.splitlines() if not line.startswith("[Gloo]") and "peer ranks" not in line]
-
-
-def log(folder):
-    """What a run's log says of its training."""
-    names = ("step", "loss", "gradient_norm", "held_out/loss", "held_out/loss_se", "held_out/accuracy")
-    return [[row.get(name, np.nan) for name in names] for row in read_metrics(folder)]
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory, environment):
-    """The run by one process with four devices; its folder."""
-    folder = tmp_path_factory.mktemp("alone")
-    ended = run_command("launch.train", CONFIG, f"--workdir={folder}", *RUN, environment=with_devices(environment, 4))
-    assert (ended.returncode, ended.stderr) == (0, "")
-    return folder
+from tests.launch.together import RUN, assert_same_run, free_address, lines, two, with_devices
 
 
 @pytest.fixture(scope="module")
@@ -82,39 +38,34 @@ def test_a_lost_host_ends_the_others_with_one_line(lost):
 
 
 def test_two_processes_train_the_run_of_one(lost, alone, environment):
-    """The same command goes on to the same end, in one folder with one log."""
+    """The same command goes on to the same end, in one folder with one log, and one of the two speaks."""
     folder, _, _ = lost
     with two(environment, folder) as processes:
         first, second = [process.finish() for process in processes]
     assert (first.returncode, first.stderr, second.returncode, second.stderr) == (0, "", 0, "")
-    assert said(first.stdout)[0] == f"2 processes x 2 local devices (cpu) on {socket.gethostname()}"
-    assert said(second.stdout) == []
-    np.testing.assert_allclose(log(folder), log(alone), rtol=1e-5)
-    ours, theirs = read_record(folder), read_record(alone)
-    assert (ours.status, ours.process_count, ours.device_count) == ("finished", 2, 4)
-    assert (theirs.process_count, theirs.device_count) == (1, 4)
-    np.testing.assert_allclose(ours.curve, theirs.curve, rtol=1e-5)
-    for name in ("steps", "examples", "flops", "data_hash", "config_hash"):
-        assert getattr(ours, name) == getattr(theirs, name), name
+    assert lines(first.stdout)[0] == f"2 processes x 2 local devices (cpu) on {socket.gethostname()}"
+    assert lines(second.stdout) == []
+    assert_same_run(folder, alone)
 
 
 @pytest.fixture(scope="module")
-def joined(environment):
+def joined(tmp_path_factory, environment):
     """What both processes of tests/launch/joined.py said, and how they ended."""
-    address = free_address()
+    arguments = (free_address(), str(tmp_path_factory.mktemp("joined")))
     with contextlib.ExitStack() as stack:
-        processes = [stack.enter_context(started("tests.launch.joined", address, str(process),
+        processes = [stack.enter_context(started("tests.launch.joined", *arguments, str(process),
                                                  environment=with_devices(environment, 3))) for process in (0, 1)]
         ended = [process.finish() for process in processes]
-    (line,) = said(ended[0].stdout)
-    return json.loads(line), ended
+    assert len(lines(ended[0].stdout)) == 1, ended
+    return json.loads(lines(ended[0].stdout)[0]), ended
 
 
 def test_bad_input_of_any_process_is_one_line_once(joined):
     _, (first, second) = joined
     assert (first.returncode, second.returncode) == (2, 2)
-    assert first.stderr == f"error: process 1 on {socket.gethostname()}: a field that is wrong on this host alone\n"
-    assert second.stderr == ""
+    said = [line for process in (first, second) for line in process.stderr.splitlines() if line.startswith("error: ")]
+    assert said == [f"error: process 1 on {socket.gethostname()}: a field that is wrong on this host alone"]
+    assert first.stderr.endswith(f"{said[0]}\n")
 
 
 @pytest.mark.parametrize(("what", "message"), [
@@ -133,12 +84,21 @@ def test_each_process_makes_the_rows_that_its_devices_hold(joined):
 
 
 def test_evaluations_see_all_examples_in_order_on_every_process(joined):
+    data = DATA.gather(np.arange(20))
     for process in joined[0]:
-        prediction = DATA.gather(np.arange(20))["x"] @ np.array(process["kernel"])
+        prediction = data["x"] @ np.array(process["kernel"])
         np.testing.assert_allclose(process["prediction"], prediction, rtol=1e-5)
-        error = np.square(prediction - DATA.gather(np.arange(20))["y"])
-        np.testing.assert_allclose(process["loss"][0], error.mean(), rtol=1e-5)
+        np.testing.assert_allclose(process["loss"][0], np.square(prediction - data["y"]).mean(), rtol=1e-5)
     assert joined[0][0]["loss"] == joined[0][1]["loss"]
+
+
+def test_when_one_is_told_to_stop_all_stop_at_one_step(joined):
+    """And go on together, from the checkpoint before when the newest one is damaged."""
+    first, second = joined[0]
+    assert first["stopped"] == second["stopped"] == ["preempted", 12]
+    assert first["went on"] == second["went on"] == ["finished", 20]
+    assert first["checkpoints"] == ["16", "20", "damaged-12"]
+    assert "checkpoint 12 cannot be read" in joined[1][0].stderr
 
 
 @pytest.mark.parametrize(("arguments", "code", "message"), [
@@ -147,6 +107,6 @@ def test_evaluations_see_all_examples_in_order_on_every_process(joined):
      "a lost host: process 0 of 2 was not reached at localhost:1 within 0.3 s"),
 ])
 def test_hosts_that_do_not_meet(environment, tmp_path, arguments, code, message):
-    ended = run_command("launch.train", CONFIG, f"--workdir={tmp_path / 'run'}", *arguments, environment=environment)
+    ended = run_command("launch.train", *RUN, f"--workdir={tmp_path / 'run'}", *arguments, environment=environment)
     assert ended.returncode == code and message in ended.stderr and ended.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
