@@ -28,13 +28,13 @@ class GaussianMixture(NamedTuple):
         component_key, noise_key = jax.random.split(key)
         component = jax.random.categorical(component_key, jnp.log(self.weights), shape=(count,))
         factor = jnp.linalg.cholesky(self.covariances)[component]
-        noise = jax.random.normal(noise_key, (count, self.means.shape[1]), self.means.dtype)
+        noise = jax.random.normal(noise_key, (count, self.means.shape[1]), jnp.result_type(self.means))
         return jnp.asarray(self.means)[component] + jnp.einsum("nde,ne->nd", factor, noise)
 
     def at(self, path: Path, t) -> "GaussianMixture":
         """Returns the distribution of x_t, for a time []."""
         alpha, sigma = path.alpha(t), path.sigma(t)
-        identity = jnp.eye(self.means.shape[1], dtype=self.means.dtype)
+        identity = jnp.eye(self.means.shape[1], dtype=jnp.result_type(self.means))
         return self._replace(means=alpha * self.means, covariances=alpha**2 * self.covariances + sigma**2 * identity)
 
     def log_density(self, x):

@@ -39,6 +39,9 @@ class GreyLevels:
         return 2 * (self.levels(images) + per_example(jax.random.uniform, key, images.shape)) / self.count - 1
 
     def to_bytes(self, images):
-        """Returns the uint8 images [...] in whose levels the values lie; those outside are clipped."""
+        """Returns the uint8 images [...] in whose levels the values lie; those outside are clipped.
+
+        Samples alone pass here: a likelihood is of `dequantize`'s values, which nothing clips.
+        """
         levels = jnp.clip(jnp.floor((images + 1) * (self.count / 2)), 0, self.count - 1)
         return jnp.round(levels * (255 / (self.count - 1))).astype(jnp.uint8)
