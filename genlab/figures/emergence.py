@@ -259,8 +259,8 @@ _SIDES = (
     "Each task's sharp metric (left) and smooth metric (right) against training compute; tasks without a smooth one "
     "stand two a row. A dot is a run, or an evaluation of one, whose thin line joins them. Dashed: the chance level. "
     "The curves are laws fitted to all dots, with 95 % bands, of tasks that leave chance; a break is drawn where "
-    "held-out error supports it. The upright line is where the metric leaves chance for certain, corrected for every task and "
-    "scale that was looked at. Stars are runs held out, hollow diamonds their forecasts."
+    "held-out error supports it. The upright line is where the metric leaves chance for certain, corrected for every "
+    "task and scale that was looked at. Stars are runs held out, hollow diamonds their forecasts."
 )
 _EXPLAINED = (
     "Exact match, and what it would be if an answer's tokens were right independently of each other: token accuracy to "

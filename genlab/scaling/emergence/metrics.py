@@ -73,6 +73,11 @@ def task_and_metric(name: str) -> tuple[str, str]:
     return name, DEFAULT
 
 
+def canonical(name: str) -> str:
+    """A metric's own name, where it goes by another; what nobody knows stays as it is."""
+    return _NAMES.get(name.lower(), name)
+
+
 def first_of(names: tuple[str, ...], there: Iterable[str]) -> str:
     """The first of some metrics that a task has; "" for none."""
     there = set(there)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genlab.scaling.emergence.metrics import METRICS, task_and_metric
+from genlab.scaling.emergence.metrics import METRICS, canonical, task_and_metric
 from genlab.scaling.metrics_column import parse_metrics
 
 OF_RUN = ("run", "seed", "step", "flops", "params", "tokens", "loss", "family", "role")
@@ -84,11 +84,10 @@ def _column(frame: pd.DataFrame, own: str, source: str) -> pd.Series:
 
 
 def _long(frame: pd.DataFrame) -> pd.DataFrame:
-    split = [task_and_metric(str(name)) for name in frame["task"]]
     if "metric" not in frame:
+        split = [task_and_metric(str(name)) for name in frame["task"]]
         frame = frame.assign(task=[task for task, _ in split], metric=[metric for _, metric in split])
-    return _with_run(frame.assign(metric=[task_and_metric(f"-/{name}")[1] if name not in METRICS else name
-                                          for name in frame["metric"].astype(str)]))  # fmt: skip
+    return _with_run(frame.assign(metric=[canonical(str(name)) for name in frame["metric"]]))
 
 
 def _with_run(frame: pd.DataFrame) -> pd.DataFrame:
