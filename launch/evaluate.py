@@ -105,11 +105,12 @@ def main() -> int:
         print(json.dumps({"step": run.step} | said))
         return 0
     print(f"step {run.step} of {_WORKDIR.value}, on {_EXAMPLES.value or 'all'} held-out examples")
+    width = max(map(len, found))
     for name, (mean, standard_error) in sorted(found.items()):
         if not name.endswith(_COMPANIONS):
             chance = f" (chance {found[f'{name}/chance'].mean:.5g})" if f"{name}/chance" in found else ""
             error = "unknown" if math.isnan(standard_error) else f"{standard_error:.5f}"
-            print(f"{name:>17} {mean:.5f} +- {error}{chance}")
+            print(f"{name:>{width}} {mean:.5f} +- {error}{chance}")
     if record:
         print(record)
         for name, score in read.items():

@@ -23,7 +23,7 @@ CPU = Scale(
         Subtraction(digits=2, tag="D"), Subtraction(digits=3, tag="E"), Multiplication(digits=2, tag="F"),
         ModularAddition(modulus=31, tag="G"),
     ),
-    widths=(16, 24, 32, 48), seeds=2, held_out=(64,), steps=4_000, sequence_length=16, rows=16,
+    widths=(16, 24, 32, 48), seeds=2, held_out=(64,), steps=4_000, sequence_length=16, batch_size=112,
 )  # fmt: skip
 ACCELERATOR = Scale(
     tasks=tuple(task for digits in range(2, 7) for task in (
@@ -31,7 +31,7 @@ ACCELERATOR = Scale(
         Subtraction(digits=digits, tag=f"S{digits}"),
     )) + tuple(Multiplication(digits=digits, tag=f"M{digits}") for digits in (2, 3, 4))
     + tuple(ModularAddition(modulus=modulus, tag=f"O{modulus}") for modulus in (97, 499)),
-    widths=(64, 128, 256, 512), seeds=3, held_out=(768,), steps=50_000, sequence_length=96, rows=32,
+    widths=(64, 128, 256, 512), seeds=3, held_out=(768,), steps=50_000, sequence_length=96, batch_size=512,
     examples=4_000_000, shots=2, depth=6, dtype="bfloat16",
 )  # fmt: skip
 SCALES = {

@@ -32,7 +32,7 @@ class Scale:
       held_out: widths of models that are only forecast, with one seed.
       steps: updates of a run.
       sequence_length: tokens of a row; the longest problem must fit, with its shots.
-      rows: of each task in a batch.
+      batch_size: rows of an update.
       examples: training rows, all tasks together.
       shots: solved problems before the last in a training row; evaluations are then zero-shot and of so many.
       depth: of the models.
@@ -48,7 +48,7 @@ class Scale:
     held_out: tuple[int, ...] = ()
     steps: int = 3_000
     sequence_length: int = 20
-    rows: int = 12
+    batch_size: int = 128
     examples: int = 240_000
     shots: int = 0
     depth: int = 2
@@ -67,15 +67,13 @@ class Scale:
             text_share=self.text_share)
         model = GPT(width=width, depth=self.depth, num_heads=max(2, width // self.head_width), dtype=self.dtype,
                     context_length=self.sequence_length, vocab_size=data.vocab_size)
-        share = 1 - self.text_share if self.text is not None else 1.0
         return Experiment(
             name=f"width{width}-seed{seed}",
             objective=NextToken(model=model),
             data=data,
             optimizer=AdamW(learning_rate=0.16 / width, decay="constant", warmup_steps=100, warmup_fraction=0.0),
-            training=Training(steps=self.steps, batch_size=round(self.rows * len(self.tasks) / share), ema_decay=0.99,
-                              evaluate_steps=48, evaluate_growth=10**0.1, evaluate_examples=1_024, log_steps=200,
-                              writers=()),
+            training=Training(steps=self.steps, batch_size=self.batch_size, ema_decay=0.99, evaluate_steps=48,
+                              evaluate_growth=10**0.1, evaluate_examples=1_024, log_steps=200, writers=()),
             evaluations=tuple(TaskScores.of(data, shots=shots) for shots in sorted({0, self.shots})),
             seed=seed,
         )

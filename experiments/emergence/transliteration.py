@@ -21,7 +21,7 @@ CPU = Scale(
         Transliteration(length=7, in_context=True, symbols=12, table_seed=1, tag="D"),
         Unscrambling(length=5, tag="E"), Unscrambling(length=7, tag="F"), Copying(length=7, tag="G"),
     ),
-    widths=(16, 24, 32, 48), seeds=2, held_out=(64,), steps=4_000, sequence_length=18, rows=16,
+    widths=(16, 24, 32, 48), seeds=2, held_out=(64,), steps=4_000, sequence_length=18, batch_size=112,
 )  # fmt: skip
 ACCELERATOR = Scale(
     tasks=tuple(task for length in (4, 8, 16) for task in (
@@ -29,7 +29,7 @@ ACCELERATOR = Scale(
         Transliteration(length=length, in_context=True, table_seed=length, tag=f"C{length}"),
         Copying(length=length, tag=f"P{length}"),
     )) + tuple(Unscrambling(length=length, words=20_000, tag=f"U{length}") for length in (6, 8, 10)),
-    widths=(64, 128, 256, 512), seeds=3, held_out=(768,), steps=50_000, sequence_length=128, rows=32,
+    widths=(64, 128, 256, 512), seeds=3, held_out=(768,), steps=50_000, sequence_length=128, batch_size=512,
     examples=4_000_000, shots=2, depth=6, dtype="bfloat16",
 )  # fmt: skip
 SCALES = {"cpu": CPU, "accelerator": ACCELERATOR}
