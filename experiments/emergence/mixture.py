@@ -50,8 +50,9 @@ ACCELERATOR = Scale(
         Sorting(length=16), Brackets(length=20, kinds=4, depth=8), Transliteration(length=12, in_context=True),
         Variables(statements=5), Induction(length=16, repeated=6), Classification(items=10, labels=4),
     ),
-    widths=(128, 192, 256, 384, 512, 768), seeds=3, held_out=(1_024,), steps=50_000, sequence_length=128, batch_size=512,
-    examples=4_000_000, shots=2, depth=8, dtype="bfloat16", tokenizer=Bytes(), text=StandardLibrary(), text_share=0.25,
+    widths=(128, 192, 256, 384, 512, 768), seeds=3, held_out=(1_024,), steps=50_000, sequence_length=128,
+    batch_size=512, examples=4_000_000, shots=2, depth=8, dtype="bfloat16", tokenizer=Bytes(), text=StandardLibrary(),
+    text_share=0.25,
 )  # fmt: skip
 SCALES = {"cpu": CPU, "accelerator": ACCELERATOR}
 
