@@ -46,8 +46,8 @@ def get_config(argument: str = "patterns") -> Experiment:
         objective=NextToken(model=model),
         data=Patterns(vocab_size=VOCABULARY, sequence_length=SEQUENCE_LENGTH),
         optimizer=AdamW(learning_rate=0.2 / model.width),
-        training=Training(steps=800, batch_size=32, evaluate_steps=16, evaluate_examples=256, writers=()),
-        evaluations=(InductionHeads(examples=64), LossByPosition(held_out_examples=256)),
+        training=Training(steps=1_200, batch_size=32, evaluate_steps=24, evaluate_examples=256, writers=()),
+        evaluations=(InductionHeads(examples=32), LossByPosition(held_out_examples=128)),
     )
 
 

@@ -6,8 +6,11 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
 
 from genlab.configuration import ConfigError
+from genlab.figures import style
 
 _CURVES = 5  # evaluations that a figure tells apart, the last among them
 
@@ -34,12 +37,20 @@ def evaluation_table(evaluations: Sequence[dict[str, Any]] | pd.DataFrame, neede
     return evaluations.sort_values("step", ignore_index=True)
 
 
-def seen(table: pd.DataFrame) -> tuple[np.ndarray, str]:
-    """(what was trained on until each evaluation, [evaluations], what that is): tokens, else examples, else updates."""
-    for name, label in (("tokens", "training tokens"), ("examples", "training examples")):
+def training_axis(axes: Axes, table: pd.DataFrame) -> np.ndarray:
+    """Makes the horizontal axis one of training, logarithmic where evaluations come at growing distances.
+
+    Returns:
+      What was trained on until each evaluation, [evaluations]: tokens, else examples, else updates.
+    """
+    found, label = table["step"], "updates"
+    for name in ("examples", "tokens"):
         if name in table and table[name].notna().all():
-            return table[name].to_numpy(float), label
-    return table["step"].to_numpy(float), "updates"
+            found, label = table[name], f"training {name}"
+    gaps = np.diff(table["step"].to_numpy(float))
+    axes.set(xlabel=label, xscale="log" if len(gaps) > 1 and gaps.max() > 4 * gaps[0] else "linear")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: style.count(value)))
+    return found.to_numpy(float)
 
 
 def chosen_evaluations(table: pd.DataFrame) -> list[tuple[pd.Series, tuple[float, ...]]]:

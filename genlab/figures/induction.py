@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from genlab.figures import style
-from genlab.figures.evaluations import evaluation_table, seen
+from genlab.figures.evaluations import evaluation_table, training_axis
 
 _HEAD = re.compile(r"induction/(prefix_matching|previous_token)_block_(\d+)_head_(\d+)")
-_NAMED = 3  # heads in the legend, the best at the end
+_DASHES = ("-", "--", "-.")  # of the heads that are named, the best at the end first
 
 
 @style.paper_style()
@@ -32,7 +32,7 @@ def induction(evaluations: Sequence[dict[str, Any]] | pd.DataFrame) -> Figure:
     table = evaluation_table(evaluations, needed="induction/prefix_matching")
     figure = Figure(figsize=(style.PAGE, 4.8))
     losses, matching, previous = figure.subplots(3, 1, sharex=True, height_ratios=(1.3, 1, 1))
-    x, label = seen(table)
+    x = training_axis(previous, table)
     losses.plot(x, table["loss"], color=style.INK, label="held-out data")
     for name, colour, what in (("first_loss", style.MUTED, "random pattern, new"),
                                ("repeated_loss", style.ACCENT, "random pattern, repeated")):
@@ -44,7 +44,6 @@ def induction(evaluations: Sequence[dict[str, Any]] | pd.DataFrame) -> Figure:
     matching.set_title("b   prefix matching: attention to what followed the same token before")
     _draw_heads(previous, x, table, "previous_token")
     previous.set_title("c   attention to the previous token")
-    previous.set(xlabel=label, xscale="log")
     return figure
 
 
@@ -54,11 +53,14 @@ def _draw_heads(axes: Axes, x: np.ndarray, table: pd.DataFrame, score: str) -> N
              if (match := _HEAD.fullmatch(name)) and match[1] == score}
     layers = sorted({layer for layer, _ in heads.values()})
     colours = dict(zip(layers, matplotlib.colormaps["viridis"](np.linspace(0, 0.8, len(layers))), strict=True))
-    best = sorted(heads, key=lambda name: -table[name].iloc[-1])[:_NAMED]
-    for name in sorted(heads, key=lambda name: name in best):
+    best = sorted(heads, key=lambda name: -table[name].iloc[-1])[:len(_DASHES)]
+    for name, (layer, _) in heads.items():
+        if name not in best:
+            axes.plot(x, table[name], color=colours[layer], linewidth=0.6)
+    for name, dashes in zip(best, _DASHES, strict=False):
         layer, head = heads[name]
-        axes.plot(x, table[name], color=colours[layer], linewidth=1.3 if name in best else 0.6,
-                  label=f"layer {layer}, head {head}" if name in best else None)
+        axes.plot(x, table[name], color=colours[layer], linestyle=dashes, linewidth=1.3,
+                  label=f"layer {layer}, head {head}")
     axes.axhline(table[f"induction/{score}/chance"].iloc[-1], color=style.MUTED, linewidth=0.8, linestyle=":",
                  label="chance")
     axes.set(ylim=(0, 1), ylabel="attention")

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from genlab.figures import style
-from genlab.figures.evaluations import chosen_evaluations, evaluation_table, seen
+from genlab.figures.evaluations import chosen_evaluations, evaluation_table, training_axis
 
 _BIN = re.compile(r"loss_by_position/(\d+)_to_(\d+)")
 
@@ -37,10 +37,9 @@ def loss_by_position(evaluations: Sequence[dict[str, Any]] | pd.DataFrame) -> Fi
     by_place.legend(loc="best")
     score = "loss_by_position/in_context_score"
     if score in table:
-        x, label = seen(table)
-        over_training.plot(x, table[score], color=style.INK)
+        over_training.plot(training_axis(over_training, table), table[score], color=style.INK)
         over_training.axhline(0, color=style.MUTED, linewidth=0.6)
-        over_training.set(xscale="log", xlabel=label, ylabel="late less early loss (nats)")
+        over_training.set_ylabel("late less early loss (nats)")
         over_training.set_title("b   in-context learning score")
     else:
         over_training.remove()
