@@ -2,10 +2,12 @@
 
     python -m launch.train --config=experiments/emergence/induction.py:patterns --workdir=runs/induction
     python -m launch.report --workdir=runs/induction
+    python -m launch.sample --workdir=runs/induction --prompt=genlabXYgenla --tokens=8 --temperature=0
+    python -m launch.sample --workdir=runs/induction --prompt=genlabXYgenlabXY --attention
 
 The argument is
 
-    patterns    a GPT of two layers on random patterns of 64 tokens that repeat themselves
+    patterns    a GPT of two layers on random patterns of letters that repeat themselves
     one_layer   the same of one layer, in which no head can read what another wrote, that looked one token back (Olsson
                 et al. 2022, arXiv 2209.11895, "Argument 1": such models never have induction heads)
     gpt2        GPT-2's 124M on C4 (README, "Data"), for accelerators, its heads scored some 50 times on the way
@@ -28,7 +30,7 @@ from genlab.objectives.next_token import NextToken
 from genlab.training.optimizers import AdamW
 from genlab.training.settings import Training
 
-VOCABULARY, SEQUENCE_LENGTH = 64, 64
+DATA = Patterns(sequence_length=64)
 
 
 def get_config(argument: str = "patterns") -> Experiment:
@@ -39,12 +41,12 @@ def get_config(argument: str = "patterns") -> Experiment:
         raise ConfigError(f"there is no experiment {argument!r}; there are: patterns, one_layer, gpt2")
     depth = 2 if argument == "patterns" else 1
     # Rotary positions: a head that looks one token back is then the same at every place.
-    model = GPT(vocab_size=VOCABULARY, context_length=SEQUENCE_LENGTH, width=64, depth=depth, num_heads=4,
+    model = GPT(vocab_size=DATA.vocab_size, context_length=DATA.sequence_length, width=64, depth=depth, num_heads=4,
                 positions="rotary")
     return Experiment(
         name=f"induction-{argument}",
         objective=NextToken(model=model),
-        data=Patterns(vocab_size=VOCABULARY, sequence_length=SEQUENCE_LENGTH),
+        data=DATA,
         optimizer=AdamW(learning_rate=0.2 / model.width),
         training=Training(steps=1_200, batch_size=32, evaluate_steps=24, evaluate_examples=256, writers=()),
         evaluations=(InductionHeads(examples=32), LossByPosition(held_out_examples=128)),

@@ -2,18 +2,22 @@
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
+from string import ascii_letters, digits
 from typing import Any
 
 import numpy as np
 
 from genlab.configuration import ConfigError, to_json
+from genlab.data.characters import Characters
 from genlab.data.draws import row_keys, stream_keys, uniforms
 from genlab.data.sources import Example, Splits
+from genlab.data.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
 class Patterns:
-    """Random patterns, each repeated to the end of its sequence: {"tokens": [sequence_length + 1]}.
+    """Random patterns of letters, each repeated to the end of its sequence: {"tokens": [sequence_length + 1]}.
 
     Nothing but the sequence itself tells how it goes on (Olsson et al. 2022, arXiv 2209.11895, "repeated random
     tokens"), unless there are `successors`: then a pattern is a walk by one hidden table of what follows what, the same
@@ -21,16 +25,16 @@ class Patterns:
     for each sequence, so that no fixed distance tells a repetition.
 
     Attributes:
-      vocab_size: tokens, all of which are drawn.
+      alphabet: the letters; a sequence begins with a separator, as texts do.
       sequence_length: targets in an example.
       shortest, longest: of a pattern, evenly; a longer one than the sequence is not repeated in it.
-      successors: about how many tokens often follow one; the table's rows have a Dirichlet distribution with that sum.
-        None for tokens that are all alike.
+      successors: about how many letters often follow one; the table's rows have a Dirichlet distribution with that sum.
+        None for letters that are all alike.
       examples, held_out_examples: how many sequences; so many training sequences that no run sees one twice.
       seed: of the table and the draws; held-out sequences are of another stream.
     """
 
-    vocab_size: int = 64
+    alphabet: str = ascii_letters + digits
     sequence_length: int = 64
     shortest: int = 8
     longest: int = 32
@@ -40,7 +44,9 @@ class Patterns:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("vocab_size", "sequence_length", "shortest"):
+        if len(Characters(self.alphabet).alphabet) < 2:
+            raise ConfigError(f"alphabet {self.alphabet!r} must have at least 2 letters")
+        for name in ("sequence_length", "shortest"):
             if getattr(self, name) < 2:
                 raise ConfigError(f"{name} {getattr(self, name)} must be at least 2")
         if self.longest < self.shortest:
@@ -50,6 +56,11 @@ class Patterns:
         for name in ("examples", "held_out_examples"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} {getattr(self, name)} must be at least 1")
+
+    @property
+    def vocab_size(self) -> int:
+        """The letters and the separator."""
+        return len(self.alphabet) + 1
 
     @property
     def tokens_per_example(self) -> int:
@@ -62,11 +73,15 @@ class Patterns:
         return 0
 
     def table(self) -> np.ndarray:
-        """The probability of each token after each, [V, V], rows that sum to 1."""
+        """The probability of each letter after each, [A, A], rows that sum to 1."""
+        letters = len(self.alphabet)
         if self.successors is None:
-            return np.full((self.vocab_size, self.vocab_size), 1 / self.vocab_size)
-        concentration = np.full(self.vocab_size, self.successors / self.vocab_size)
-        return np.random.default_rng([self.seed, self.vocab_size]).dirichlet(concentration, self.vocab_size)
+            return np.full((letters, letters), 1 / letters)
+        return np.random.default_rng(self.seed).dirichlet(np.full(letters, self.successors / letters), letters)
+
+    def load_tokenizer(self, folder: Path | None = None) -> Tokenizer:
+        """The tokenizer, one token a letter."""
+        return Characters(self.alphabet)
 
     def load(self) -> Splits:
         """The splits."""
@@ -83,9 +98,9 @@ class Patterns:
 class _Sequences:
     """One split of `Patterns`: a source whose examples are made when they are asked for."""
 
-    def __init__(self, data: Patterns, table_VV: np.ndarray, split: str, count: int):
+    def __init__(self, data: Patterns, table_AA: np.ndarray, split: str, count: int):
         self._data, self._split, self._count = data, split, count
-        self._cumulative_VV = np.cumsum(table_VV, axis=1)[:, :-1]  # The last is 1 and decides nothing.
+        self._cumulative_AA = np.cumsum(table_AA, axis=1)[:, :-1]  # The last is 1 and decides nothing.
 
     def __len__(self) -> int:
         return self._count
@@ -102,12 +117,13 @@ class _Sequences:
         (share_N,) = uniforms(stream_keys(keys, "length"), 1)
         lengths_N = data.shortest + (share_N * (data.longest - data.shortest + 1)).astype(int)
         walk_KN = self._walk(uniforms(stream_keys(keys, "walk"), int(lengths_N.max())))
-        place_NT = np.arange(data.sequence_length + 1) % lengths_N[:, None]
-        return {"tokens": np.take_along_axis(walk_KN.T, place_NT, axis=1)}
+        place_NT = np.arange(data.sequence_length) % lengths_N[:, None]
+        letters_NT = np.take_along_axis(walk_KN.T, place_NT, axis=1)
+        return {"tokens": np.pad(letters_NT + 1, ((0, 0), (1, 0)))}  # Token 0 is the separator.
 
     def _walk(self, uniforms_KN: np.ndarray) -> np.ndarray:
-        """Tokens that follow one another by the table, int32 [K, N]; the first is any."""
-        tokens = [(uniforms_KN[0] * self._data.vocab_size).astype(np.int32)]
+        """Letters that follow one another by the table, int32 [K, N]; the first is any."""
+        letters = [(uniforms_KN[0] * len(self._data.alphabet)).astype(np.int32)]
         for uniform_N in uniforms_KN[1:]:
-            tokens.append((uniform_N[:, None] >= self._cumulative_VV[tokens[-1]]).sum(axis=1, dtype=np.int32))
-        return np.stack(tokens)
+            letters.append((uniform_N[:, None] >= self._cumulative_AA[letters[-1]]).sum(axis=1, dtype=np.int32))
+        return np.stack(letters)

@@ -58,7 +58,7 @@ class InductionHeads:
     def run(self, collect: Collect) -> dict[str, Estimate]:
         """See genlab/objectives/probes.py."""
         tokens = collect("held_out", tokens_of, self.examples)["tokens"]
-        vocabulary = tuple(np.unique(tokens).tolist())
+        vocabulary = tuple(np.unique(tokens[:, 1:]).tolist())  # Without a separator that only begins sequences.
         most = min((tokens.shape[1] - 1) // self.repeats, len(vocabulary))
         length = most if self.length is None else self.length
         if length > most:
