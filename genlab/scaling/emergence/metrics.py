@@ -48,12 +48,13 @@ METRICS: dict[str, Metric] = {
         Metric("bleu", False, 100.0, 0.0),
         Metric("edit_distance", False, 0.0, _INFINITY, aliases=("token_edit_distance",)),
         Metric("brier_score", False, 0.0, 2.0, aliases=("brier",)),
+        Metric("squared_error", False, 0.0, _INFINITY, aliases=("mse",)),
         Metric("calibration_error", False, 0.0, 1.0, aliases=("ece",)),
     )
 }
 # Which metric a verdict rests on where a task has several. Calibration is no ability: it is never one of them.
 SHARP = ("exact_match", "multiple_choice_grade", "accuracy")
-SMOOTH = ("log_probability", "token_accuracy", "bleu", "edit_distance", "brier_score")
+SMOOTH = ("log_probability", "token_accuracy", "bleu", "edit_distance", "brier_score", "squared_error")
 DEFAULT = "accuracy"  # of a column that does not say
 
 _NAMES = {alias: metric.name for metric in METRICS.values() for alias in (metric.name, *metric.aliases)}
