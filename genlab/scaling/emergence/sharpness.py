@@ -160,9 +160,8 @@ def isotonic(y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     width = np.maximum(total[None, 1:] - total[:-1, None], 1e-300)  # [first, last]
     means = (sums[..., None, 1:] - sums[..., :-1, None]) / width
     places = np.arange(len(weights))
-    means = np.where(places[None, :] >= places[:, None], means, np.inf)  # last >= first
-    least = np.minimum.accumulate(means[..., ::-1], axis=-1)[..., ::-1]  # over last >= i
-    least = np.where(places[:, None] <= places[None, :], least, -np.inf)  # first <= i
+    least = np.minimum.accumulate(means[..., ::-1], axis=-1)[..., ::-1]  # over last >= i, and first <= i:
+    least = np.where(places[:, None] <= places[None, :], least, -np.inf)
     return least.max(axis=-2)
 
 

@@ -69,7 +69,8 @@ def test_smooth_metrics_rise_by_their_errors_or_by_rank():
     _, smooth = planted(SMOOTH)
     _, flat = planted(FLAT)
     unknown = dataclasses.replace(smooth, error=np.full((8, 5), np.nan))
-    found = rises({"known": smooth, "unknown": unknown, "flat": flat})
+    level = dataclasses.replace(unknown, share=0.3 + 0.01 * np.random.default_rng(0).standard_normal((8, 5)))
+    found = rises({"known": smooth, "unknown": unknown, "flat": flat, "level": level})
     assert found["known"].flops <= 1e18 * 2**4 and not found["known"].by_rank
     assert found["unknown"].by_rank and found["unknown"].flops <= 1e18 * 2**4
-    assert np.isnan(found["flat"].flops)
+    assert np.isnan(found["flat"].flops) and np.isnan(found["level"].flops)

@@ -15,6 +15,7 @@ from genlab.scaling.emergence.metrics import METRICS, SHARP, SMOOTH, task_and_me
         ("ipa_bleu", ("ipa", "bleu")),
         ("HellaSwag", ("HellaSwag", "accuracy")),
         ("acc", ("acc", "accuracy")),
+        ("sums_token_accuracy", ("sums", "token_accuracy")),
         ("a/log_probability", ("a", "log_probability")),
     ],
 )
