@@ -23,7 +23,7 @@ def small(experiment):
 
 
 @pytest.mark.parametrize(("module", "argument"), [
-    *((in_context, argument) for argument in in_context.EXPERIMENTS),
+    *((in_context, argument) for argument in ("regression", "classification,cpu,8", "regression,accelerator")),
     *((induction, argument) for argument in ("patterns", "one_layer", "gpt2")),
 ])  # fmt: skip
 def test_every_config_can_be_run_and_read_back(module, argument):
@@ -34,14 +34,20 @@ def test_every_config_can_be_run_and_read_back(module, argument):
 
 
 def test_the_sweep_has_widths_and_seeds():
-    runs = [run.experiment for run in in_context.get_sweep().runs()]
-    assert len({run.objective.model.width for run in runs}) > 2 and len({run.seed for run in runs}) > 1
+    for scale in in_context.SCALES:
+        runs = [run.experiment for run in in_context.get_sweep(scale).runs()]
+        assert len({run.objective.model.width for run in runs}) > 2 and len({run.seed for run in runs}) > 1
 
 
-@pytest.mark.parametrize("module", [in_context, induction])
-def test_an_argument_that_is_none_is_one_line(module):
-    with pytest.raises(ConfigError, match="there is no experiment 'x'; there are: "):
-        module.get_config("x")
+@pytest.mark.parametrize(("module", "argument", "message"), [
+    (in_context, "x", "there is no task 'x'; there are: regression, classification"),
+    (in_context, "regression,x", "there is no scale 'x'; there are: cpu, accelerator"),
+    (in_context, "regression,cpu,x", "width 'x' is no number; write TASK,SCALE,WIDTH, as regression,cpu,16"),
+    (induction, "x", "there is no experiment 'x'; there are: patterns, one_layer, gpt2"),
+])  # fmt: skip
+def test_an_argument_that_is_none_is_one_line(module, argument, message):
+    with pytest.raises(ConfigError, match=message):
+        module.get_config(argument)
 
 
 @pytest.mark.parametrize(("module", "argument", "names"), [
