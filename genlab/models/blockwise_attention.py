@@ -142,7 +142,6 @@ def _forward(call, q_NBGRTK, k_NBGSK, v_NBGSK, mask, keys_B, start):
     rows = (*q_NBGRTK.shape[:-1], 1)
     empty = (jnp.full(rows, MASKED_SCORE), jnp.zeros(rows), jnp.zeros(q_NBGRTK.shape, jnp.float32))
     (largest, total, out), _ = lax.scan(step, empty, tuple(call.pairs().T))
-    total = jnp.where(total > 0, total, 1.0)  # Rows of padding may have met nothing but padding.
     out = (out / total).astype(q_NBGRTK.dtype)
     return out, (q_NBGRTK, k_NBGSK, v_NBGSK, mask, keys_B, start, largest, total, out)
 

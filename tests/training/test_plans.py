@@ -131,6 +131,7 @@ def test_activations_are_cut_along_heads_and_positions():
     uncut = 4 * temporary_bytes(Layout(plan="mesh", data=8))  # Of a batch in two parts and not in eight.
     assert temporary_bytes(Layout(plan="mesh", data=2, sequence=4)) < 0.5 * uncut
     assert temporary_bytes(Layout(plan="mesh", data=2, tensor=4)) < 0.5 * uncut
+    assert temporary_bytes(Layout(plan="mesh", data=2, fsdp=4)) < 0.4 * uncut
 
 
 def test_a_state_too_large_for_a_device_is_cut(monkeypatch):

@@ -20,11 +20,12 @@ TEXT = {"vocab_size": 11, "context_length": 12}
 IMAGES = {"image_size": 4, "channels": 1, "patch_size": 2, "num_classes": 3}
 OBJECTIVES = {
     "gpt": NextToken(model=GPT(**TEXT, positions="rotary", qk_norm=True, use_bias=True, **STACK), z_loss=1e-3),
-    "gpt in blocks": NextToken(model=GPT(**TEXT, norm="rmsnorm", mlp="swiglu", remat="full", attention_block=4,
+    "gpt in blocks": NextToken(model=GPT(**TEXT, norm="rmsnorm", mlp="swiglu", remat="full", attention_block=3,
                                          scan_layers=True, **STACK), loss_chunk=4),
     "vit": Classification(model=ViT(pooling="attention", **IMAGES, **STACK)),
     "dit": ImageDiffusion(model=DiT(**IMAGES, **STACK)),
 }
+SCORES = {"gpt": (12, 12), "gpt in blocks": (3, 3)}  # their last axes
 # Softmax and its logarithm, norms, the optimizer's root.
 EXACT = ("exp", "log", "reduce_max", "rsqrt", "sqrt")
 
@@ -52,13 +53,16 @@ def test_softmax_norms_loss_and_optimizer_are_float32_and_no_product_mixes_types
     jaxpr, (after, metrics) = step(state, objective.dummy_batch(2))
     assert {str(x.dtype) for x in jax.tree.leaves((after, metrics)) if jnp.issubdtype(x.dtype, jnp.floating)} == {
         "float32"}
-    products = []
+    products, scores = [], set()
     for equation in equations(jaxpr.jaxpr):
         kind = equation.primitive.name
         if kind in EXACT:
             assert types(equation.invars) == types(equation.outvars) == {"float32"}, (kind, equation)
         if kind == "dot_general":
             products.append(types(equation.invars))
+            if equation.outvars[0].aval.shape[-2:] == SCORES.get(name):
+                scores |= types(equation.outvars)
     assert all(len(operands) == 1 for operands in products)
+    assert "float32" in scores or name not in SCORES  # never rounded on their way to the softmax
     # What the image models compute in float32 are their heads' and conditions' small products.
     assert products.count({"bfloat16"}) > 0.7 * len(products)
