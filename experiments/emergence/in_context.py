@@ -87,7 +87,7 @@ def _experiment(task: str, scale: Scale, width: int, seed: int) -> Experiment:
         data=Functions(functions, scale.points),
         optimizer=AdamW(learning_rate=scale.learning_rate),
         training=Training(steps=scale.steps if regression else scale.steps // 2, batch_size=scale.batch_size,
-                          ema_decay=0.998, evaluate_steps=scale.steps // 64, evaluate_growth=1.41, writers=()),
+                          ema_decay=0.998, evaluate_steps=scale.steps // 500, evaluate_growth=1.41, writers=()),
         evaluations=(KShot(functions),),
         seed=seed,
     )

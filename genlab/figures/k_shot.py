@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from genlab.configuration import ConfigError
 from genlab.figures import style
@@ -78,6 +79,7 @@ def _draw(axes: Axes, table: pd.DataFrame, parsed: dict[str, dict], task: str, m
         style.loss_axis(axes.yaxis, low / 1.15, high * 1.3)
     else:
         axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set(xlabel="examples in the prompt", ylabel=metric.replace("_", " "))
     axes.set_title(task.replace("_", " "))
     axes.legend(fontsize=6)
