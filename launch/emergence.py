@@ -14,8 +14,8 @@ How often the verdicts are right, on tables whose kinds are known and that are d
 
     python -m launch.emergence --simulate=1000 --plan="tasks=10,scales=8,seeds=5,questions=200,factor=2"
 
-Two busy cores took 10 s for 8 tasks of 73 models with --nolaws --noforecasts --nofigures, a little over a minute with all
-of it (three laws are compiled), and 80 s for 1,000 simulated tables. Exit codes: 0 done, 2 bad input.
+Two busy cores took 10 s for 8 tasks of 73 models with --nolaws --noforecasts --nofigures, a little over a minute with
+all of it (three laws are compiled), and 80 s for 1,000 simulated tables. Exit codes: 0 done, 2 bad input.
 """
 
 from pathlib import Path

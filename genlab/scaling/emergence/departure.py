@@ -8,7 +8,8 @@ however the tests depend on each other.
 Counted answers are tested by the exact binomial test, the seeds of a scale pooled. A chance of 0 cannot be tested, one
 lucky answer refutes it; no chance is taken to be less than 1 %. A departure that is certain need not matter: with
 14,042 questions, half a percent is certain. So a task is said to leave chance only where it also covers a tenth of the
-way from chance to always right, above scales where it did not.
+way from chance to always right, above scales where it did not. Seeds are asked the same questions, so pooling them
+trusts that guesses are independent; models that all give one answer share its luck, which shows in scales below chance.
 
 Metrics that count nothing (log-probabilities) are tested by their standard errors in the same way: where they exceed
 chance for certain and cover a tenth of the way. Where nobody knows the errors (BLEU in somebody's table), a rise is
