@@ -19,6 +19,7 @@ from genlab.diffusion.samplers import (
 
 SAMPLERS = {
     "dpm_solver": Sampler(DpmSolverPlusPlus(), 20),
+    "dpm_solver_sde": Sampler(DpmSolverPlusPlus(stochastic=True), 20),
     "ddim": Sampler(Ddim(), 50),
     "heun": Sampler(Heun(), 18),
     "runge_kutta": Sampler(RungeKutta4(), 20),

@@ -30,7 +30,7 @@ from genlab.diffusion.samplers import (
 from genlab.diffusion.schedules import Cosine, Discrete
 
 SOLVERS = (EulerMaruyama(), ReverseDiffusion(), Ancestral(), EdmStochastic(), Ddim(), Ddim(eta=0.5), Heun(),
-           Heun("time"), RungeKutta4(), DpmSolverPlusPlus())
+           Heun("time"), RungeKutta4(), DpmSolverPlusPlus(), DpmSolverPlusPlus(stochastic=True))
 CORRECTORS = (None, Langevin(), AnnealedLangevin(steps=2))
 PATHS = {"vp": VP(Cosine()), "ddpm": VP(Discrete(1_000)), "sub_vp": SubVP(), "ve": VE(), "edm": EDM(), "flow": Flow()}
 MODE, WIDTH = np.array([0.8, -0.5], np.float32), 0.25

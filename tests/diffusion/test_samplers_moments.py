@@ -4,6 +4,8 @@ Bounds are about twice what was found. Deterministic solvers begin with the true
 the prior's mismatch (a mean off by 3e-3 on VP); stochastic ones begin with the prior, which they forget.
 """
 
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,8 +21,10 @@ from genlab.diffusion.samplers import (
     EdmStochastic,
     EulerMaruyama,
     Heun,
+    Move,
     ReverseDiffusion,
     Sampler,
+    deterministic,
 )
 from genlab.diffusion.schedules import Discrete
 from tests.diffusion.affine import (
@@ -115,6 +119,31 @@ def test_errors_of_stochastic_solvers_halve_with_the_step(solver):
     """Weak order 1."""
     coarse, fine = (from_truth(VP(), Sampler(Exact(solver), steps, grid=UniformLogSnr()))[1] for steps in (200, 400))
     assert np.log2(coarse / fine) == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("name", ["vp", "ve"])
+def test_the_sde_by_dpm_solver_is_of_weak_order_2(name):
+    """A step is linear in x, the data that the step before expected, and noise, here three rows of a batch."""
+    path, variance, solver = PATHS[name], 0.4, DpmSolverPlusPlus(stochastic=True)
+    denoise, noise = gaussian(path, np.zeros(1), variance * np.eye(1)), jnp.eye(3)[:, 2:]
+
+    (start, true) = (moments_at(path, t, np.zeros(1), variance * np.eye(1))[1][0, 0] for t in (path.end, path.start))
+
+    @jax.jit
+    def settled(times):
+        def step(carry, ends):
+            covariance, length = carry
+            x, (data, length) = solver.step(denoise, jnp.eye(3)[:, :1], Move(path, *ends, len(times)), None,
+                                            (jnp.eye(3)[:, 1:2], length))
+            linear = jnp.concatenate([x, data], axis=1).T
+            return (linear[:, :2] @ covariance @ linear[:, :2].T + jnp.outer(linear[:, 2], linear[:, 2]), length), None
+
+        begin = (jnp.diag(jnp.array([start, 0.0])), jnp.asarray(np.inf))
+        return jax.lax.scan(step, begin, (times[:-1], times[1:]))[0][0][0, 0]
+
+    with mock.patch.object(deterministic, "noise_like", lambda key, x: noise):
+        coarse, fine = (abs(settled(UniformLogSnr().times(path, steps + 1)) - true) for steps in (320, 640))
+    assert 1e-9 < fine < 1e-4 and np.log2(coarse / fine) == pytest.approx(2, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["ve", "flow"])

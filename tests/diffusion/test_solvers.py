@@ -14,6 +14,7 @@ from genlab.diffusion.samplers import (
     Ancestral,
     AnnealedLangevin,
     Ddim,
+    DpmSolverPlusPlus,
     EdmStochastic,
     EulerMaruyama,
     Heun,
@@ -76,9 +77,11 @@ def test_ddpm_is_algorithm_2_of_ho_2020():
 
 
 @pytest.mark.parametrize("path", [VP(), SubVP(), VE(), Flow()], ids=["vp", "sub_vp", "ve", "flow"])
-def test_ddim_with_all_its_noise_is_ancestral_sampling(path):
-    ddim, ancestral = (stepped(solver, path, 0.6, 0.5)[0] for solver in (Ddim(eta=1.0), Ancestral()))
-    np.testing.assert_allclose(ddim, ancestral, rtol=1e-9)
+def test_first_steps_with_all_their_noise_are_those_of_ancestral_sampling(path):
+    solvers = (Ancestral(), Ddim(eta=1.0), DpmSolverPlusPlus(stochastic=True))
+    ancestral, *others = (stepped(solver, path, 0.6, 0.5)[0] for solver in solvers)
+    for other in others:
+        np.testing.assert_allclose(other, ancestral, rtol=1e-9)
 
 
 def test_steps_on_ve_by_song_2020():

@@ -1,7 +1,7 @@
 """Solvers of the probability-flow ODE: dz / d(sigma / alpha) = noise, for z = x / alpha, on every path.
 
 That form (Karras et al. 2022, equation 4; Lu et al. 2022, arXiv 2206.00927, section 3) leaves a network's part alone to
-be approximated: the path's own motion is exact.
+be approximated: the path's own motion is exact. Two of them may add noise, and follow the reverse SDE instead.
 """
 
 from dataclasses import dataclass
@@ -111,10 +111,15 @@ class DpmSolverPlusPlus(Solver):
     """DPM-Solver++(2M): order 2 with one evaluation a step, by the data that the step before expected.
 
     Lu et al. 2022b (arXiv 2211.01095), algorithm 2, with l = log(alpha / sigma); the first step is of order 1.
+
+    Attributes:
+      stochastic: whether it follows the reverse SDE, their SDE-DPM-Solver++(2M), whose first step is that of ancestral
+        sampling. Noise forgets what a network got wrong at earlier times; the exact ODE keeps it.
     """
 
+    stochastic: bool = False
+
     grid: ClassVar[Grid] = UniformLogSnr()
-    stochastic: ClassVar[bool] = False
 
     def start(self, x):
         """Returns (the data that the last step expected, its length in l): none, by an infinite length."""
@@ -127,5 +132,9 @@ class DpmSolverPlusPlus(Solver):
         h = 0.5 * (move.path.log_snr(move.s) - move.path.log_snr(move.t))
         data = denoiser(x, move.t).data
         extrapolated = data + h / (2 * length_before) * (data - before)
-        x_s = sigma_s / sigma_t * x - alpha_s * jnp.expm1(-h) * extrapolated
+        if self.stochastic:
+            x_s = sigma_s / sigma_t * jnp.exp(-h) * x - alpha_s * jnp.expm1(-2 * h) * extrapolated
+            x_s += sigma_s * jnp.sqrt(-jnp.expm1(-2 * h)) * noise_like(key, x)
+        else:
+            x_s = sigma_s / sigma_t * x - alpha_s * jnp.expm1(-h) * extrapolated
         return x_s, (data, h.astype(length_before.dtype))
