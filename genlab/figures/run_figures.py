@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from genlab.figures.evaluations import evaluation_table
 from genlab.figures.induction import induction
-from genlab.figures.k_shot import k_shot
+from genlab.figures.k_shot import k_shot, k_shot_metrics
 from genlab.figures.loss_by_position import loss_by_position
 
 
@@ -18,6 +18,9 @@ def run_figures(evaluations: Sequence[dict[str, Any]]) -> dict[str, Figure]:
       ConfigError: there is no evaluation.
     """
     table = evaluation_table(evaluations)
-    figures = {"induction": ("induction/prefix_matching", induction), "k_shot": ("_0shot/", k_shot),
-               "loss_by_position": ("loss_by_position/", loss_by_position)}
-    return {name: draw(table) for name, (needed, draw) in figures.items() if any(needed in column for column in table)}
+    figures = {
+        "induction": ("induction/prefix_matching" in table, induction),
+        "k_shot": (bool(k_shot_metrics(table)), k_shot),
+        "loss_by_position": (any(name.startswith("loss_by_position/") for name in table), loss_by_position),
+    }
+    return {name: draw(table) for name, (wanted, draw) in figures.items() if wanted}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from genlab.configuration import ConfigError
+from genlab.figures.induction import induction
 from genlab.figures.k_shot import k_shot
 from genlab.figures.run_figures import run_figures
 
@@ -14,10 +15,10 @@ EVALUATIONS = [
         **{f"induction/{score}{what}": value for score in ("prefix_matching", "previous_token") for what, value in (
             ("", 0.1 * i), ("/chance", 0.05), ("_block_0_head_0", 0.02), ("_block_0_head_1", 0.04),
             ("_block_1_head_0", 0.1 * i), ("_block_1_head_0_se", 0.01))},
-        **{f"regression_{k}shot/squared_error{what}": value for k in (0, 1, 10) for what, value in (
+        **{f"regression{f'_{k}shot' if k else ''}/squared_error{what}": value for k in (0, 1, 10) for what, value in (
             ("", 5.0 - 0.1 * i - 0.2 * k), ("_se", 0.1), ("/chance", 5.0), ("/ridge", 4.0 - 0.3 * k),
             ("/ridge_se", 0.1), ("/over_ridge", 1.1))},
-        "regression_0shot/examples": 64.0, "addition_2/exact_match": 0.5,
+        "regression_1shot/examples": 64.0, "regression_10shot/examples": 64.0, "addition_2/exact_match": 0.5,
         "loss_by_position/1_to_1": 4.0, "loss_by_position/2_to_5": 3.0 - 0.1 * i, "loss_by_position/6_to_20": 2.0,
         "loss_by_position/in_context_score": -0.1 * i,
     }} for i, step in enumerate(STEPS)
@@ -69,5 +70,5 @@ def test_no_curve_over_k_is_one_line():
     single = [{**EVALUATIONS[0], "metrics": {"regression_3shot/squared_error": 1.0}}]
     with pytest.raises(ConfigError, match="no metric of the run was taken with more than one number of examples"):
         k_shot(single)
-    with pytest.raises(ConfigError, match='no evaluation of the run has "shot/" among its metrics; there are: step'):
-        k_shot([{"step": 1, "loss": 2.0, "metrics": {}}])
+    with pytest.raises(ConfigError, match='no evaluation of the run has "induction/prefix_matching" among its metrics'):
+        induction(single)
