@@ -21,7 +21,7 @@ def lost(tmp_path_factory, environment):
     """The folder of a run whose process 1 was killed, and what process 0 left."""
     folder = tmp_path_factory.mktemp("together")
     with two(environment, folder) as (first, second):
-        while not (folder / "checkpoints" / "160").exists():
+        while not (folder / "checkpoints" / "16").exists():
             assert first.process.exitcode is second.process.exitcode is None, first.finish()
             time.sleep(0.01)
         os.kill(second.process.pid, signal.SIGKILL)
@@ -30,7 +30,7 @@ def lost(tmp_path_factory, environment):
 
 def test_a_lost_host_ends_the_others_with_one_line(lost):
     _, first, record = lost
-    assert first.returncode == 1
+    assert first.returncode == 1, first
     (line,) = first.stderr.splitlines()
     assert line.startswith(f"error: a lost host: process 1 on {socket.gethostname()} has gone, while process 0 waited ")
     assert line.endswith("start the same command again on all hosts to go on")
