@@ -14,16 +14,16 @@ The argument is
 
 launch.report draws every head's scores with the loss (induction.png) and the loss by position.
 
-Measured on one of two shared cores (all were busy), float32, Python 3.11.7; 1 to 1.5 min of processor time, a third of it
-evaluations:
+Measured on one of two shared cores (all were busy), float32, Python 3.11.7; 1 to 1.5 min of processor time, a third of
+it evaluations:
 
-    patterns    all heads of the second layer look at what followed the same letter before: the best pays it .90 of its
-                attention (chance .02); that passes .1 at step 408 and .5 at 456 (seed 1: 456, 504), while the loss falls
-                from 3.54 to 1.84 nats and the loss on a repeated pattern from 3.5 to .7, at the end .08
+    patterns    all heads of the second layer come to look at what followed the same letter before, the best with .90 of
+                its attention (chance .02): more than .1 from step 408, .5 from 456 (seed 1: 456, 504). Meanwhile the loss
+                falls from 3.54 to 1.84 nats, and that on a repeated pattern from 3.5 to .7, at the end .08
     one_layer   at most .04 by any head; loss 3.40, with no sudden fall
 
-Of bytes of the standard library's text a GPT of two layers (width 64, 1,600 steps of 16 x 128) has none: what follows one
-byte says little. Not measured: gpt2.
+Of bytes of the standard library's text a GPT of two layers (width 64, 1,600 steps of 16 x 128) has none: what follows
+one byte says little. Not measured: gpt2.
 """
 
 import dataclasses
