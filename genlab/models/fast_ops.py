@@ -230,11 +230,11 @@ def cross_entropy(x_ND, table_VD, targets_N):
 
 def _cross_entropy_forward(x_ND, table_VD, targets_N):
     logits_NV = _contract(x_ND, table_VD, 1, 1)
+    picked_N = jnp.take_along_axis(logits_NV, targets_N[:, None], axis=-1)[:, 0]
     largest_N1 = logits_NV.max(axis=-1, keepdims=True)
     unnormalised_NV = jnp.exp(logits_NV - largest_N1)
     total_N1 = _row_sum(unnormalised_NV)
     log_z_N = (jnp.log(total_N1) + largest_N1)[:, 0]
-    picked_N = jnp.take_along_axis(logits_NV, targets_N[:, None], axis=-1)[:, 0]
     return (log_z_N - picked_N, log_z_N), (x_ND, table_VD, targets_N, unnormalised_NV, total_N1)
 
 

@@ -250,8 +250,8 @@ def cross_entropy(logits, targets):
 
     `logits` [..., V] are float32, `targets` [...] integers.
     """
-    log_z = jax.nn.logsumexp(logits, axis=-1)
     picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    log_z = jax.nn.logsumexp(logits, axis=-1)
     return log_z - picked, log_z
 
 

@@ -10,6 +10,11 @@ from jax.interpreters import partial_eval
 
 # XLA computes these where they are consumed; their results never reach memory.
 _FREE = frozenset({"broadcast_in_dim", "iota", "reshape", "squeeze", "expand_dims"})
+# A result of these takes the place of an operand that is as large and needed no more.
+_ELEMENTWISE = frozenset({
+    "abs", "add", "add_any", "and", "convert_element_type", "cos", "div", "eq", "erf", "exp", "expm1", "ge", "gt",
+    "integer_pow", "is_finite", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or",
+    "pow", "rsqrt", "select_n", "sign", "sin", "sqrt", "square", "sub", "tanh", "xor"})
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,9 @@ def tree_bytes(tree: Any) -> int:
 def peak_live_bytes(function: Callable, *args: Any) -> int:
     """The most bytes live at once in `function(*args)`, its arguments aside, its results included.
 
-    Runs the jaxpr in program order and frees each value after its last use. XLA fuses elementwise
-    chains (less memory) and may reorder and copy (more): an estimate, not a bound.
+    Runs the jaxpr in program order and frees each value after its last use; elementwise results take
+    the place of an operand that ends with them. XLA fuses more (less memory) and may reorder and copy
+    (more): an estimate, not a bound.
     """
     closed = jax.make_jaxpr(function)(*args)
     jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
@@ -74,17 +80,20 @@ def _peak(jaxpr) -> int:
         if equation.primitive.name in _FREE:
             until = max(last_use.get(v, -1) for v in equation.outvars)
             last_use.update((v, max(last_use[v], until)) for v in equation.invars if isinstance(v, core.Var))
+    expanded = _expanded(jaxpr)
     held: dict[Any, int] = {}
     expiring: dict[int, list[Any]] = {}
     live = peak = 0
     for index, equation in enumerate(jaxpr.eqns):
-        free = equation.primitive.name in _FREE
-        results = {v: 0 if free else _bytes(v.aval) for v in equation.outvars}
-        inner = max((_peak(inner) for inner in core.jaxprs_in_params(equation.params)), default=0)
-        # A scan's body works beside the stacked results; a call's results are its body's own.
-        inside = sum(results.values()) + inner
-        if equation.primitive.name not in ("scan", "while"):
-            inside = max(sum(results.values()), inner)
+        name = equation.primitive.name
+        results = {v: 0 if name in _FREE or v in expanded else _bytes(v.aval) for v in equation.outvars}
+        inside = sum(results.values())
+        if not _is_elementwise(equation):
+            inner = max((_peak(inner) for inner in core.jaxprs_in_params(equation.params)), default=0)
+            # A scan's body works beside the stacked results; a call's results are its body's own.
+            inside = inside + inner if name in ("scan", "while") else max(inside, inner)
+        elif inside in (held[v] for v in expiring.get(index, ())):
+            inside = 0
         peak = max(peak, live + inside)
         for v, size in results.items():
             if v in last_use:
@@ -94,6 +103,24 @@ def _peak(jaxpr) -> int:
         for v in expiring.pop(index, ()):
             live -= held.pop(v)
     return max(peak, live)
+
+
+def _expanded(jaxpr) -> set[Any]:
+    """Elementwise results of nothing but broadcasts, such as masks: XLA computes them again where they are consumed."""
+    found: set[Any] = set()
+    for equation in jaxpr.eqns:
+        kind, size = equation.primitive.name, max((v.aval.size for v in equation.outvars), default=0)
+        operands = [v for v in equation.invars if isinstance(v, core.Var) and v not in found]
+        if (kind in _FREE or _is_elementwise(equation)) and all(v.aval.size < size for v in operands):
+            found.update(equation.outvars)
+    return found
+
+
+def _is_elementwise(equation) -> bool:
+    """Whether an equation is, or calls, nothing but elementwise operations (jnp.where is a call of one)."""
+    if equation.primitive.name not in ("jit", "pjit"):
+        return equation.primitive.name in _ELEMENTWISE
+    return all(inner.primitive.name in _FREE or _is_elementwise(inner) for inner in equation.params["jaxpr"].eqns)
 
 
 def _bytes(aval) -> int:
