@@ -30,7 +30,7 @@ import dataclasses
 
 from experiments.language.gpt import get_config as gpt
 from genlab.configuration import ConfigError
-from genlab.data.patterns import Patterns
+from genlab.data import Patterns
 from genlab.experiment import Experiment
 from genlab.models.gpt import GPT
 from genlab.objectives.induction import InductionHeads

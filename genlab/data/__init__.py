@@ -7,6 +7,7 @@ from genlab.data.corpora import Corpus, StandardLibrary, TextFiles
 from genlab.data.functions import Functions, GaussianClasses, LinearFunctions
 from genlab.data.image_sources import Digits, ImageSource, TfdsImages
 from genlab.data.images import Images
+from genlab.data.patterns import Patterns
 from genlab.data.points import Checkerboard, EightGaussians, Points, TwoMoons
 from genlab.data.rand_augment import RandAugment
 from genlab.data.sources import InMemory, Source, Splits, TokenWindows, gather_examples
@@ -35,6 +36,7 @@ __all__ = [
     "InMemory",
     "InceptionCrop",
     "LinearFunctions",
+    "Patterns",
     "Points",
     "RandAugment",
     "RandomCrop",

@@ -42,6 +42,14 @@ def test_a_pool_is_weighted_by_its_likelihood():
         np.testing.assert_allclose(found[n, k], weights @ pool @ X[n, k] / weights.sum(), rtol=1e-9)
 
 
+def test_a_pool_of_one_task_is_known_from_the_first_point_on():
+    functions = LinearFunctions(4, tasks=1)
+    assert list(functions.predictions(X, Y)) == ["ridge", "least_squares", "pool"]
+    examples = prompts(functions, 500, split="train")
+    error = np.square(functions.predictions(examples["x"], examples["y"])["pool"] - examples["y"]).mean(axis=0)
+    np.testing.assert_allclose(error, 0.25, rtol=0.25)
+
+
 def test_the_bayes_classifier_is_the_ratio_of_the_two_marginal_likelihoods():
     """All points y_i x_i are jointly normal: covariance I + s^2 between any two in each dimension."""
     functions = GaussianClasses(4, separation=0.8)
