@@ -1,4 +1,4 @@
-"""GPT: next-token prediction, from a minute on a laptop to GPT-2 XL.
+r"""GPT: next-token prediction, from a minute on a laptop to GPT-2 XL.
 
     python -m launch.train --config=experiments/language/gpt.py:tiny --workdir=runs/gpt
     python -m launch.sample --workdir=runs/gpt --prompt="def main("
@@ -12,6 +12,12 @@ Measured on 2 CPU cores, float32, Python 3.11.7, held-out nats per byte:
 
     tiny               1.5 to 2 min   1.440 (seeds 0, 1, 2: 1.439, 1.433, 1.449; standard error of each .014)
     tiny,shakespeare   1.5 min        1.737 (seed 0; standard error .012), four epochs
+
+Long sequences in little memory (README, "Devices"); the loss is the same:
+
+    python -m launch.train --config=experiments/language/gpt.py:tiny --workdir=runs/gpt \
+        --config.objective.loss_chunk=64 --config.objective.model.attention_block=64 \
+        --config.objective.model.remat=full
 
 Not measured: mini, small; GPT-2's sizes, which need accelerators (`launch.describe` gives their compute).
 The command for 124M on eight devices:

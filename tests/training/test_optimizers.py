@@ -7,7 +7,11 @@ import optax
 import pytest
 
 from genlab.configuration import ConfigError
+from genlab.training.checkpoints import Checkpoints
+from genlab.training.memory import estimate_training_memory
 from genlab.training.optimizers import SGD, Adafactor, AdamW, Lion, Muon, decay_mask, initial_optimizer_state, kept_as
+from genlab.training.step import initial_state
+from tests.training.regression import Regression
 
 OPTIMIZERS = [AdamW(), Lion(), Muon(), SGD(), Adafactor()]
 IN_BFLOAT16 = [AdamW(moment_dtype="bfloat16", second_moment_dtype="bfloat16"), Lion(moment_dtype="bfloat16"),
@@ -165,3 +169,24 @@ def test_refuses_numbers_out_of_range():
         AdamW(beta2=0.999, second_moment_dtype="bfloat16")
     with pytest.raises(ConfigError, match="Adafactor keeps no averages of gradients"):
         Adafactor(moment_dtype="bfloat16")
+
+
+def test_moments_in_bfloat16_halve_their_memory_and_come_back_from_a_checkpoint(tmp_path):
+    objective, batch = Regression(inputs=32), {"x": jax.ShapeDtypeStruct((4, 32), jnp.float32),
+                                               "y": jax.ShapeDtypeStruct((4, 1), jnp.float32)}
+    counter = 4
+    sizes = [estimate_training_memory(objective, optimizer, batch).optimizer - counter
+             for optimizer in (AdamW(), AdamW(moment_dtype="bfloat16"), IN_BFLOAT16[0])]
+    assert sizes == [4 * 66, 3 * 66, 2 * 66]
+    optimizer = IN_BFLOAT16[0]
+    shapes = jax.eval_shape(lambda: initial_state(objective, optimizer, 0, optimizer.hyperparameters(9), False))
+    rng, device = np.random.default_rng(0), jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    state = jax.tree.map(lambda x: jax.device_put(rng.normal(size=x.shape).astype(x.dtype), device), shapes)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state, {})
+    checkpoints.wait()
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
+    found, _ = checkpoints.restore(abstract)
+    checkpoints.close()
+    jax.tree.map(np.testing.assert_array_equal, found.opt_state, state.opt_state)
+    assert [x.dtype for x in jax.tree.leaves(found.opt_state)] == [x.dtype for x in jax.tree.leaves(shapes.opt_state)]
