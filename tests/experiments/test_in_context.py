@@ -2,12 +2,17 @@
 
 import dataclasses
 
+import jax
+import numpy as np
 import pytest
 
 from experiments.emergence import in_context, induction
 from genlab.configuration import ConfigError, from_json, to_json
 from genlab.figures.run_figures import run_figures
 from genlab.sweeps.run import run_one, single_run
+from genlab.trained import load_splits, run_evaluations
+from genlab.training.plans import choose_plan
+from genlab.training.program import program_for
 
 
 def small(experiment):
@@ -50,10 +55,17 @@ def test_an_argument_that_is_none_is_one_line(module, argument, message):
         module.get_config(argument)
 
 
-@pytest.mark.parametrize(("module", "argument", "names"), [
-    (in_context, "regression", ["k_shot"]), (induction, "patterns", ["induction", "loss_by_position"]),
-])  # fmt: skip
-def test_figures_are_made_of_the_records_evaluations(module, argument, names, tmp_path):
-    record = run_one(single_run(small(module.get_config(argument)), tmp_path), tmp_path)
+def test_figures_are_made_of_the_records_evaluations(tmp_path):
+    record = run_one(single_run(small(induction.get_config()), tmp_path), tmp_path)
     assert [each["step"] for each in record.evaluations] == [8, 16]
-    assert list(run_figures(record.evaluations)) == names
+    assert list(run_figures(record.evaluations)) == ["induction", "loss_by_position"]
+
+
+def test_models_of_functions_are_scored_at_every_number_of_examples():
+    experiment = small(in_context.get_config())
+    program = program_for(experiment.objective, experiment.optimizer, 1, None, choose_plan(8, 1, 1))
+    variables = jax.jit(experiment.objective.init)(jax.random.key(0))
+    found = run_evaluations(experiment.evaluations, program, variables, load_splits(experiment.data), batch_size=8)
+    errors = [found[f"linear_regression_{k}shot/squared_error"] for k in range(12)]
+    assert all(np.isfinite(error).all() for error in errors)
+    assert found["linear_regression/worst_over_ridge"].mean > 1.5  # It has learnt nothing yet.
