@@ -1,8 +1,8 @@
 """The memory of a training step: estimated from shapes before anything is compiled, and as XLA plans it.
 
 On CPU the estimate of what a step needs beside its state was 0.57 to 1.23 times XLA's own, for small GPTs with
-vocabularies of 256 to 32,768 (with remat, losses in chunks, attention in blocks, bfloat16, and without), ViTs and a U-Net
-(0.67), but for rematerialised layers that are not scanned: there XLA's CPU compiler planned as much as without remat,
+vocabularies of 256 to 32,768 (with remat, losses in chunks, attention in blocks, bfloat16, and without), ViTs and a
+U-Net (0.67), but for rematerialised layers that are not scanned: there XLA's CPU compiler planned as much as without,
 up to 3.3 times the estimate, perhaps because it merges the recomputation with the first.
 """
 

@@ -44,8 +44,8 @@ def test_fresh_noise_is_nearly_uniform_and_so_are_its_bits():
     variables = jax.jit(OBJECTIVE.init)(jax.random.key(0))
     bits = BitsPerDimension()
     BitsPerDimension.check(bits, OBJECTIVE, None)
-    told = jax.jit(lambda v: bits.read(OBJECTIVE, v, batch())["bits"])(variables)
-    uniform = jax.jit(lambda v: bits.read(TEACHER, v, batch())["bits"])(variables["teacher"])
+    told = jax.jit(lambda v: bits(OBJECTIVE, v, batch())["bits"])(variables)
+    uniform = jax.jit(lambda v: bits(TEACHER, v, batch())["bits"])(variables["teacher"])
     assert float(told.mean()) == pytest.approx(float(uniform.mean()), abs=0.15)
 
 

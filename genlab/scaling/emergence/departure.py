@@ -22,7 +22,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
 
 from genlab.scaling.emergence.scales import Scales
 
@@ -84,6 +83,8 @@ def departures(
 
 def above_chance(right: np.ndarray, questions: np.ndarray, chance: float) -> np.ndarray:
     """One-sided p-values of the exact binomial test, of as many or more right answers by chance, [S]."""
+    from scipy import special  # takes as long to import as all of genlab.scaling
+
     return special.bdtrc(right - 1.0, questions, max(chance, LEAST_CHANCE))
 
 
@@ -101,6 +102,8 @@ def _split(values: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _departure(scales: Scales, right, questions, p, tests: int, alpha: float, least_share: float) -> Departure:
+    from scipy import special  # takes as long to import as all of genlab.scaling
+
     share = (right / np.maximum(questions, 1) - scales.chance) / (1 - scales.chance)
     certain, matters = p < alpha, (p < alpha) & (share >= least_share)
     leaves_at = float(scales.flops[matters][0]) if matters.any() else float("nan")
@@ -129,12 +132,16 @@ def _departure(scales: Scales, right, questions, p, tests: int, alpha: float, le
 
 
 def _upper(right: int, questions: int) -> float:
+    from scipy import special  # takes as long to import as all of genlab.scaling
+
     return float(special.betaincinv(right + 1, questions - right, 0.95)) if right < questions else 1.0
 
 
 @functools.cache
 def _questions(null: float, wanted: float, threshold: float, power: float = 0.9) -> int:
     """How many questions give p < `threshold` with that probability where the true rate is `wanted`, to a tenth."""
+    from scipy import special  # takes as long to import as all of genlab.scaling
+
     counts = np.unique(np.geomspace(10, 1e6, 121).astype(int))
     critical = np.ceil(special.bdtrik(1 - threshold, counts, null))  # more right answers than that are p < threshold
     enough = special.bdtrc(critical, counts, wanted) >= power
@@ -167,6 +174,8 @@ def rises(scales: Mapping[str, Scales], alpha: float = 0.05, least_share: float 
 
 def _exceeds(scales: Scales, least_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(flops, whether the share matters, p-value of its being no more than chance) of each scale."""
+    from scipy import special  # takes as long to import as all of genlab.scaling
+
     variance = np.nansum(np.where(np.isfinite(scales.share), scales.error, np.nan) ** 2, axis=1)
     error = np.maximum(np.sqrt(variance) / scales.seeds, 1e-12)
     return scales.flops, scales.mean >= least_share, special.ndtr(-scales.mean / error)
@@ -189,6 +198,8 @@ def kendall(x: np.ndarray, y: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
     Normal approximation with ties and continuity correction (Kendall 1970, Rank Correlation Methods, chapter 4).
     """
+    from scipy import special  # takes as long to import as all of genlab.scaling
+
     x = np.round(x, 6)
     signs = np.tril(np.sign(x[:, None] - x) * np.sign(y[:, None] - y), -1)
     concordance = np.cumsum(signs.sum(axis=1))
