@@ -1,7 +1,7 @@
 """Guidance: a denoiser of what is asked for, made of a denoiser of everything; samplers take either.
 
 A scale is a number or a function of t ([] or [B] -> the same shape), for which see `within`; 1 is the true conditional
-distribution, more than 1 sharpens it.
+distribution (of a classifier, if the denoiser is unconditional), more than 1 sharpens it.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,10 @@ from genlab.diffusion.paths import Path, expand
 Scale = float | Callable[[jax.Array], jax.Array]
 
 
-def within(path: Path, scale: float, low: float, high: float) -> Scale:
-    """Returns `scale` at noise levels low < sigma / alpha <= high, and 1, no guidance, at the others.
+def within(path: Path, scale: float, low: float, high: float, outside: float = 1.0) -> Scale:
+    """Returns `scale` at noise levels low < sigma / alpha <= high, and `outside` at the others.
+
+    No guidance is 1 of a classifier-free scale, and 0 of a classifier's.
 
     Kynkäänniemi et al. 2024 (arXiv 2404.07724): better samples, and fewer network calls.
 
@@ -29,7 +31,7 @@ def within(path: Path, scale: float, low: float, high: float) -> Scale:
 
     def scale_at(t):
         ratio = jnp.exp(-0.5 * path.log_snr(t))
-        return jnp.where((ratio > low) & (ratio <= high), scale, 1.0).astype(ratio.dtype)
+        return jnp.where((ratio > low) & (ratio <= high), scale, outside).astype(ratio.dtype)
 
     return scale_at
 

@@ -167,6 +167,7 @@ def test_guidance_within_an_interval_of_noise_levels():
     scale = within(path, 3.0, 0.5, 2.0)
     t = jnp.array([0.1, 0.5, 0.51, 2.0, 2.1, 30.0])
     np.testing.assert_array_equal(scale(t), [1, 1, 3, 3, 1, 1])
+    np.testing.assert_array_equal(within(path, 3.0, 0.5, 2.0, outside=0.0)(t), [0, 0, 3, 3, 0, 0])
     guided, plain, full = jax.jit(lambda x, t: (
         classifier_free_batched(denoiser_of, label, 3, scale)(x, t),
         denoiser_of(label)(x, t),
