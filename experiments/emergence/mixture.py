@@ -8,7 +8,9 @@ Scales: `cpu` (3,000 to 106,000 parameters, 3,000 updates, three seeds; one run 
 `accelerator` (1 to 100 million parameters, longer problems beside the standard library's text, zero-shot and after two
 solved problems; not run yet).
 
-TO BE MEASURED
+Not measured to its end: of twelve of the cpu scale's runs, on a busy machine, launch.emergence called tasks of all four
+kinds, among them one sharp in the metric only, one smooth in both, one sharp in both and one flat at chance; unscrambling
+lay near the line between sharp and smooth. Neither the sweep's time nor its figure are known.
 """
 
 from experiments.emergence.scales import Scale, named, one_run
