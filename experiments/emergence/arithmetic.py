@@ -7,7 +7,7 @@
 Scales: `cpu` and `cpu_worked` (the same with a chain of thought: the digits' sums with their carries, and so on);
 `accelerator` and `accelerator_worked`, up to six digits, not run yet.
 
-TO BE MEASURED
+Neither sweep was run to its end yet; no number is known.
 """
 
 from dataclasses import replace

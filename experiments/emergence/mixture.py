@@ -9,7 +9,7 @@ Scales: `cpu` (3,000 to 106,000 parameters, 3,000 updates, three seeds; one run 
 solved problems; not run yet).
 
 Not measured to its end: of twelve of the cpu scale's runs, on a busy machine, launch.emergence called tasks of all four
-kinds, among them one sharp in the metric only, one smooth in both, one sharp in both and one flat at chance; unscrambling
+kinds, among them one sharp in the metric only, one smooth in both, one sharp in both and one flat; unscrambling
 lay near the line between sharp and smooth. Neither the sweep's time nor its figure are known.
 """
 

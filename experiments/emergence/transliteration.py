@@ -6,7 +6,7 @@
 A table of letters is learnt at once, one of pairs of letters entry by entry, and the longer a word, the later all of it
 is right. Scales: `cpu`, and `accelerator` (longer words, larger lists), not run yet.
 
-TO BE MEASURED
+Neither sweep was run to its end yet; no number is known.
 """
 
 from experiments.emergence.scales import Scale, named, one_run
