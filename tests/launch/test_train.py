@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from genlab.sweeps.record import CIRCUMSTANCES, read_record
-from tests.launch.commands import run_command
+from tests.launch.commands import run_command, without_waiting
 
 HERE = Path(__file__).parent
 CHANGING = (*CIRCUMSTANCES, "code_version", "name")
@@ -28,11 +28,6 @@ def start(environment, workdir, *arguments):
 def finish(process):
     out, error = process.communicate(timeout=200)
     return process.returncode, out, without_waiting(error)
-
-
-def without_waiting(error):
-    """What was said but for Orbax's warning of a disk that is busy, as a machine that runs tests may be."""
-    return "".join(line for line in error.splitlines(True) if "Waiting for previous save" not in line)
 
 
 def train(environment, workdir, *arguments):
