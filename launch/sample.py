@@ -11,6 +11,7 @@ Of diffusion models a picture of samples (.png), an animation of their way from 
 "label", "settings"); of points, a figure of their trajectories. --task restores held-out images that lack their middle
 (inpaint), were averaged over 2 x 2 pixels (super_resolution) or lost their colours (colourise), goes from each to the
 next by way of their codes (interpolate), or noises them part of the way and back (edit, as far as --strength).
+A classifier that guides (--classifier) does so where sigma / alpha <= 3: with more noise large scales blew up.
 --start is the time that samples end at, by default the experiment's (DDPM++ ends at 1e-3 and is trained from 1e-5).
 
 Of text with --attention, in place of a continuation, where each token of the prompt looks in every head of every layer.

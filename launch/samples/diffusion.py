@@ -14,7 +14,7 @@ import numpy as np
 from genlab.configuration import ConfigError
 from genlab.diffusion.editing import edit
 from genlab.diffusion.generate import generate
-from genlab.diffusion.guidance import clean_classifier_guided
+from genlab.diffusion.guidance import clean_classifier_guided, within
 from genlab.diffusion.inverse import NullSpace, solve_inverse
 from genlab.diffusion.likelihood import ProbabilityFlow, interpolate
 from genlab.diffusion.operators import Colourisation, Inpainting, Operator, SuperResolution
@@ -32,6 +32,7 @@ FORMATS = (".png", ".gif", ".npz")
 _FRAMES = 40  # of an animation
 _FLOW = ProbabilityFlow(steps=20)  # of an interpolation
 _CLOUD = 2_000  # points of a figure of trajectories
+_GUIDED = 3.0  # sigma / alpha up to which a classifier guides: see genlab.diffusion.guidance.clean_classifier_guided
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def _denoiser_of(objective: ScoreMatching, guidance: float, classifier: Any, sca
             return denoiser
         return clean_classifier_guided(objective.path, denoiser,
                                        functools.partial(log_probability, classifier, objective.pixels, told),
-                                       label, scale)
+                                       label, within(objective.path, scale, 0.0, _GUIDED, outside=0.0))
 
     return denoiser_of
 

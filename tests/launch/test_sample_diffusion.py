@@ -26,7 +26,7 @@ from genlab.training.plans import choose_plan
 from genlab.training.program import program_for
 from genlab.training.settings import Training
 from launch.samples import diffusion
-from launch.samples.diffusion import Request, draw, log_probability, make, operator_of
+from launch.samples.diffusion import Request, _denoiser_of, draw, log_probability, make, operator_of
 from launch.samples.samplers import SAMPLERS, named_sampler
 from launch.samples.scores import scores
 from tests.launch.commands import run_command
@@ -150,6 +150,14 @@ def test_a_classifier_reads_the_samples(tmp_path):
     plain, guided = (draw(fresh(DIGITS), Request(SAMPLER, 4, classifier=each, classifier_scale=50.0)).x
                      for each in (None, load_run(tmp_path / "classifier")))
     assert np.abs(plain - guided).max() > 1e-3
+    # It does not where noise is so loud that large scales blew up: sigma / alpha is 12 at t = .7, 1.6 at .35.
+    denoisers = [_denoiser_of(DIGITS.objective, 1.0, each and each.experiment.objective, 50.0)
+                 for each in (None, load_run(tmp_path / "classifier"))]
+    variables = (fresh(DIGITS).variables, load_run(tmp_path / "classifier").variables)
+    x, label = np.ones((2, 8, 8, 1), np.float32), np.array([3, 5])
+    for t, same in ((0.7, True), (0.35, False)):
+        alone, told = (np.asarray(jax.jit(lambda v, d=d, t=t: d(v, label)(x, t).data)(variables)) for d in denoisers)
+        assert np.allclose(alone, told, rtol=1e-5, atol=1e-5) == same
     with pytest.raises(ConfigError, match="is no run of classification of such images; --classifier needs one"):
         make(fresh(DIGITS), Request(SAMPLER, 4, classifier=fresh(DIGITS)), tmp_path / "a.png")
 
