@@ -30,7 +30,7 @@ def meet(place: Place, timeout_seconds: float) -> Lifeline:
 
 
 def _wait_for_all(port: int, own: dict[str, Any], timeout_seconds: float) -> Lifeline:
-    count, hosts, others = own["count"], {0: own["host"]}, {}
+    count, hosts, others, callers = own["count"], {0: own["host"]}, {}, []
     deadline = time.monotonic() + timeout_seconds
     try:
         with _listen(port) as server:
@@ -42,10 +42,11 @@ def _wait_for_all(port: int, own: dict[str, Any], timeout_seconds: float) -> Lif
                 if hello is None or hello.keys() != own.keys():
                     connection.close()  # Somebody who is none of us.
                     continue
+                callers.append(connection)
                 _check(hello, hosts, count)
                 hosts[hello["index"]], others[hello["index"]] = hello["host"], connection
     except (LostHostError, ConfigError) as error:
-        for connection in others.values():
+        for connection in callers:
             connection.send(code=1 if isinstance(error, LostHostError) else 2, line=str(error))
         raise
     names, free_port = [hosts[index] for index in range(count)], _free_port()
