@@ -42,14 +42,14 @@ CPU = Scale(
         Bigrams(symbols=16), Multiplication(digits=2), Addition(digits=2), Sorting(length=8), Brackets(length=8),
         Transliteration(length=6),
     ),
-    widths=(8, 12, 16, 24, 32, 48), seeds=3, held_out=(64,), batch_size=132,
+    widths=(12, 16, 24, 32, 48), seeds=3, held_out=(64,), batch_size=132,
 )  # fmt: skip
 ACCELERATOR = Scale(
     tasks=(
         Unscrambling(length=8, words=20_000), Facts(facts=100_000, subject_length=6, object_length=4), Parity(bits=24),
         Copying(length=16), Reversal(length=16), Bigrams(symbols=26), Multiplication(digits=3), Addition(digits=5),
         Addition(digits=5, reversed=True, tag="a"), Subtraction(digits=5), ModularAddition(modulus=997),
-        Sorting(length=16), Brackets(length=20, kinds=4, depth=8), Transliteration(length=12, in_context=True),
+        Sorting(length=16), Brackets(length=20, kinds=4, depth=8), Transliteration(length=12, pairs=True),
         Variables(statements=5), Induction(length=16, repeated=6), Classification(items=10, labels=4),
     ),
     widths=(128, 192, 256, 384, 512, 768), seeds=3, held_out=(1_024,), steps=50_000, sequence_length=128,

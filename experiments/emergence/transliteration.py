@@ -17,8 +17,8 @@ from genlab.sweeps import Sweep
 CPU = Scale(
     tasks=(
         Transliteration(length=3, tag="A"), Transliteration(length=7, table_seed=1, tag="B"),
-        Transliteration(length=3, in_context=True, symbols=12, tag="C"),
-        Transliteration(length=7, in_context=True, symbols=12, table_seed=1, tag="D"),
+        Transliteration(length=3, pairs=True, symbols=12, tag="C"),
+        Transliteration(length=7, pairs=True, symbols=12, table_seed=1, tag="D"),
         Unscrambling(length=5, tag="E"), Unscrambling(length=7, tag="F"), Copying(length=7, tag="G"),
     ),
     widths=(16, 24, 32, 48), seeds=2, held_out=(64,), steps=4_000, sequence_length=18, batch_size=112,
@@ -26,7 +26,7 @@ CPU = Scale(
 ACCELERATOR = Scale(
     tasks=tuple(task for length in (4, 8, 16) for task in (
         Transliteration(length=length, table_seed=length, tag=f"T{length}"),
-        Transliteration(length=length, in_context=True, table_seed=length, tag=f"C{length}"),
+        Transliteration(length=length, pairs=True, table_seed=length, tag=f"C{length}"),
         Copying(length=length, tag=f"P{length}"),
     )) + tuple(Unscrambling(length=length, words=20_000, tag=f"U{length}") for length in (6, 8, 10)),
     widths=(64, 128, 256, 512), seeds=3, held_out=(768,), steps=50_000, sequence_length=128, batch_size=512,

@@ -101,25 +101,25 @@ class Transliteration(Letters):
     """Each letter as another alphabet's by a hidden table, by itself or with the letter before it.
 
     Attributes:
-      in_context: whether what becomes of a letter depends on the one before it: a table of pairs.
+      pairs: whether what becomes of a letter depends on the one before it: a table of pairs.
       table_seed: of the table.
     """
 
-    in_context: bool = False
+    pairs: bool = False
     table_seed: int = 0
     tag: str = "L"
 
     @property
     def name(self) -> str:
-        """As "transliteration_6" or "transliteration_6_in_context"."""
-        return f"{super().name}{'_in_context' if self.in_context else ''}"
+        """As "transliteration_6" or "transliteration_6_pairs"."""
+        return f"{super().name}{'_pairs' if self.pairs else ''}"
 
     def problem(self, random: Random) -> Problem:
         """See `Task`."""
         text, table = self.letters(random), letter_table(self)
-        before = " " + text if self.in_context else " " * len(text)
+        before = " " + text if self.pairs else " " * len(text)
         answer = "".join(table[pair] for pair in zip(before, text, strict=False))
-        return Problem(text, answer, f"transliteration {text} {self.in_context} {self.table_seed}")
+        return Problem(text, answer, f"transliteration {text} {self.pairs} {self.table_seed}")
 
 
 @functools.lru_cache(maxsize=64)
@@ -136,8 +136,8 @@ def word_list(task: Unscrambling) -> tuple[str, ...]:
 @functools.lru_cache(maxsize=64)
 def letter_table(task: Transliteration) -> dict[tuple[str, str], str]:
     """What becomes of (the letter before, a letter): another alphabet's letters, each of a row once."""
-    random = Random(f"letters {task.symbols} {task.in_context} {task.table_seed}")
+    random = Random(f"letters {task.symbols} {task.pairs} {task.table_seed}")
     letters, others = ascii_lowercase[: task.symbols], ascii_uppercase[: task.symbols]
-    rows = " " + letters if task.in_context else " "
+    rows = " " + letters if task.pairs else " "
     return {(row, letter): other for row in rows
             for letter, other in zip(letters, random.sample(others, task.symbols), strict=True)}

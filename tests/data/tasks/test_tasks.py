@@ -31,7 +31,7 @@ from genlab.data.tasks.problem import HELD_OUT_SHARE, check_tasks, side
 TASKS = (
     Addition(3), Addition(3, reversed=True, tag="a"), Subtraction(3), Multiplication(2), ModularAddition(97),
     Copying(5), Reversal(5), Sorting(6), Unscrambling(5, words=30), Transliteration(5),
-    Transliteration(5, in_context=True, tag="l"), Parity(10), Brackets(7), Variables(4), Facts(50), Bigrams(6),
+    Transliteration(5, pairs=True, tag="l"), Parity(10), Brackets(7), Variables(4), Facts(50), Bigrams(6),
     Induction(8), Classification(4),
 )  # fmt: skip
 BY_NAME = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
@@ -127,7 +127,7 @@ def test_hidden_tables_are_of_their_seed_and_shared_by_no_two_tasks():
     assert all(facts[p.prompt] == p.answer for p in Facts(50).problems("held_out", 500))
     assert facts != {p.prompt: p.answer for p in Facts(50, table_seed=1).problems("train", 2_000)}
     table = {}
-    for problem in Transliteration(6, in_context=True).problems("train", 500):
+    for problem in Transliteration(6, pairs=True).problems("train", 500):
         for pair, letter in zip(zip(" " + problem.prompt, problem.prompt, strict=False), problem.answer, strict=True):
             assert table.setdefault(pair, letter) == letter
 
