@@ -2,6 +2,10 @@
 
     python -m launch.benchmark step --peer=../nanodo     the step against nanodo's, and that both compute the same
     python -m launch.benchmark step --peer=../big_vision --family=vit      or mixer: against big_vision's
+    python -m launch.benchmark step --peer=../score_sde --family=unet      DDPM++ against score_sde's, its JAX modules
+    python -m launch.benchmark torch --peer=../nanoGPT   GPT-2 on one accelerator against PyTorch's nanoGPT
+    python -m launch.benchmark torch --family=vit        ViT-B/16 against timm's (pip install timm)
+    python -m launch.benchmark torch --peer=../DiT --family=dit           DiT-B/2 against its authors'
     python -m launch.benchmark loop                      the step in the real loop against the bare step
     python -m launch.benchmark input                     images a second, beside what the step of a ViT consumes
     python -m launch.benchmark sweep --peer=../nanodo    runs an hour of a sweep against nanodo's steps in a row
@@ -14,8 +18,10 @@
     python -m launch.benchmark fit --runs=TABLE.csv --columns=params=N,tokens=D --where="in_240 == 1"
 
 The sides take turns in short blocks within one process, and ratios are taken within a turn: the machine
-may be busy, but then it is for both. A peer is a checkout of https://github.com/google-deepmind/nanodo or of
-https://github.com/google-research/big_vision.
+may be busy, but then it is for both. A peer is a checkout of https://github.com/google-deepmind/nanodo, of
+https://github.com/google-research/big_vision or of https://github.com/yang-song/score_sde, and for `torch` of
+https://github.com/karpathy/nanoGPT or https://github.com/facebookresearch/DiT; launch/benchmarks/torch_step.py says
+what that needs and which fields of its experiments can be set, as --config.training.batch_size=16.
 Exit codes: 0 measured, 1 the two sides do not compute the same, the input is too slow or a run failed, 2 bad input.
 """
 
@@ -32,15 +38,21 @@ from rich.console import Console
 from genlab.configuration import ConfigError
 from launch import flags as command
 
-CASES = ("step", "loop", "sweep", "fit", "input", "sample", "attention", "generate", "scaling", "population")
-PEERS = {"gpt": "nanodo", "vit": "big_vision", "mixer": "big_vision"}
+CASES = ("step", "loop", "sweep", "torch", "fit", "input", "sample", "attention", "generate", "scaling", "population")
+# What each family is compared with, and the module that says how; timm is installed and has no checkout.
+PEERS = {"step": {"gpt": ("nanodo", "nanodo"), "vit": ("big_vision", "big_vision"), "mixer": ("big_vision",) * 2,
+                  "unet": ("score_sde",) * 2},
+         "sweep": {"gpt": ("nanodo", "nanodo")},
+         "torch": {"gpt": ("nanoGPT", "nanogpt"), "vit": (None, "timm_vit"), "dit": ("DiT", "torch_dit")}}
 
-_PEER = flags.DEFINE_string("peer", None, "Root of a checkout of nanodo (for step and sweep) or big_vision (step).")
-_FAMILY = flags.DEFINE_enum("family", "gpt", ("gpt", "vit", "mixer"), "Of step: what is trained.")
-_SHAPES = flags.DEFINE_string("shapes", None, "Models as WIDTH,DEPTH,HEADS (of Mixers WIDTH,DEPTH), separated by "
-                              "blanks.")
+_PEER = flags.DEFINE_string("peer", None, "Root of a checkout of nanodo (for step and sweep), big_vision or "
+                            "score_sde (step), nanoGPT or DiT (torch).")
+_FAMILY = flags.DEFINE_enum("family", "gpt", ("gpt", "vit", "mixer", "unet", "dit"), "Of step (gpt, vit, mixer, "
+                            "unet) and torch (gpt, vit, dit): what is trained.")
+_SHAPES = flags.DEFINE_string("shapes", None, "Models as WIDTH,DEPTH,HEADS (of Mixers WIDTH,DEPTH; of U-Nets "
+                              "WIDTH,IMAGE_SIZE,BLOCKS), separated by blanks.")
 _TURNS = flags.DEFINE_integer("turns", 9, "How often each side takes its turn.", lower_bound=1)
-_SECONDS = flags.DEFINE_float("seconds", 0.5, "Length of a turn. A turn of the loop is four times as long, a run "
+_SECONDS = flags.DEFINE_float("seconds", 0.5, "Length of a turn. A turn of loop and torch is four times as long, a run "
                               "of the sweep 40 times, as nanodo runs it.", lower_bound=0.0)
 _WORKERS = flags.DEFINE_integer("workers", None, "Worker processes of the sweep; one a core by default.",
                                 lower_bound=1)
@@ -49,6 +61,8 @@ _COLUMNS = flags.DEFINE_string("columns", "", "What that table calls its columns
 _WHERE = flags.DEFINE_string("where", "", "Use only the rows for which this pandas expression holds.")
 _ALL = flags.DEFINE_bool("all", False, "Of fit: SciPy runs all its starts and resamples (10 minutes), not one in 45.")
 _MODEL = flags.DEFINE_string("model", "S/4", "Of input: the ViT that consumes the images, by size and patch.")
+_COMPILE = flags.DEFINE_enum("compile", "default", ("default", "reduce-overhead", "max-autotune",
+                                                   "max-autotune-no-cudagraphs"), "Of torch: torch.compile's mode.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the results.")
 
 
@@ -57,12 +71,10 @@ def main(case: str) -> int:
     console = Console()
     from launch.benchmarks.shapes import parse_shapes
 
-    if _FAMILY.value != "gpt" and case != "step":
-        raise ConfigError(f"--family={_FAMILY.value} is for step; {case} has its own models")
-    if case in ("step", "sweep") and not _PEER.value:
-        peer = PEERS[_FAMILY.value]
-        raise ConfigError(f"{case} compares with {peer}: give --peer=PATH, the root of a checkout of it")
-    shapes = parse_shapes(_SHAPES.value, _kind_of_shapes())
+    _check_family_and_peer(case)
+    if case == "torch":  # Before JAX takes three quarters of a GPU's memory.
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    shapes = parse_shapes(_SHAPES.value, _kind_of_shapes(case))
     if _OUTPUT.value and not Path(_OUTPUT.value).resolve().parent.is_dir():
         raise ConfigError(f"--output={_OUTPUT.value}: there is no folder {Path(_OUTPUT.value).parent}")
     before = os.getloadavg()[0]
@@ -71,6 +83,18 @@ def main(case: str) -> int:
         document = {"case": case, **_circumstances(before), **results}
         Path(_OUTPUT.value).write_text(json.dumps(document, indent=1) + "\n")
     return 0 if good else 1
+
+
+def _check_family_and_peer(case: str) -> None:
+    """Raises ConfigError for a family that the case has not, and for a checkout that is missing or not asked for."""
+    families = PEERS.get(case, {"gpt": (None, None)})
+    if _FAMILY.value not in families:
+        right = [name for name, has in PEERS.items() if _FAMILY.value in has]
+        has = f"has {', '.join(families)}" if case in PEERS else "has its own models"
+        raise ConfigError(f"--family={_FAMILY.value} is for {' and '.join(right)}; {case} {has}")
+    peer, _ = families[_FAMILY.value]
+    if peer and not _PEER.value:
+        raise ConfigError(f"{case} compares with {peer}: give --peer=PATH, the root of a checkout of it")
 
 
 def _measure(case: str, shapes: list, console: Console) -> tuple[dict, bool]:
@@ -101,7 +125,12 @@ def _measure(case: str, shapes: list, console: Console) -> tuple[dict, bool]:
         from launch.benchmarks import population
 
         return population.run(shapes, _TURNS.value, _SECONDS.value, console)
-    peer = importlib.import_module(f"launch.benchmarks.{PEERS[_FAMILY.value]}").load(_PEER.value)
+    _, module = PEERS[case][_FAMILY.value]
+    peer = importlib.import_module(f"launch.benchmarks.{module}").load(_PEER.value)
+    if case == "torch":
+        from launch.benchmarks import torch_step
+
+        return torch_step.run(peer, shapes, _TURNS.value, 4 * _SECONDS.value, _COMPILE.value, console)
     if case == "step":
         from launch.benchmarks import step
 
@@ -111,10 +140,15 @@ def _measure(case: str, shapes: list, console: Console) -> tuple[dict, bool]:
     return sweep.run(peer, shapes, 40 * _SECONDS.value, _WORKERS.value, console)
 
 
-def _kind_of_shapes() -> type:
-    from launch.benchmarks import big_vision, shapes
+def _kind_of_shapes(case: str) -> type:
+    if case == "torch":
+        from launch.benchmarks import nanogpt, timm_vit, torch_dit
 
-    return {"gpt": shapes.Shape, "vit": big_vision.ViTShape, "mixer": big_vision.MixerShape}[_FAMILY.value]
+        return {"gpt": nanogpt.GPT2Shape, "vit": timm_vit.ViTShape, "dit": torch_dit.DiTShape}[_FAMILY.value]
+    from launch.benchmarks import big_vision, score_sde, shapes
+
+    return {"gpt": shapes.Shape, "vit": big_vision.ViTShape, "mixer": big_vision.MixerShape,
+            "unet": score_sde.UNetShape}[_FAMILY.value]
 
 
 def _circumstances(load_before: float) -> dict:

@@ -1,0 +1,166 @@
+"""launch.benchmark torch without PyTorch: bad input, whose parameters go where, what a step costs, what is printed."""
+
+import dataclasses
+import io
+import sys
+import types
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from genlab.configuration import ConfigError
+from genlab.models.transformer import stack_blocks
+from genlab.scaling.counting.devices import PEAKS
+from launch.benchmarks import nanogpt, timm_vit, torch_dit, torch_peer, torch_step
+from launch.benchmarks.shapes import parse_shapes
+from tests.launch.commands import run_command
+
+PEERS = {nanogpt.GPT2Shape(16, 2, 2): nanogpt.NanoGPT(None), timm_vit.ViTShape(16, 2, 2): timm_vit.Timm(None),
+         torch_dit.DiTShape(16, 2, 2): torch_dit.AuthorsDiT(None)}
+
+
+def parameters(objective):
+    """Numbers that are all different, in the shapes of an objective's parameters."""
+    leaves, tree = jax.tree.flatten(jax.eval_shape(objective.init, jax.random.key(0))["params"])
+    numbers = np.split(np.arange(sum(s.size for s in leaves)), np.cumsum([s.size for s in leaves])[:-1])
+    return jax.tree.unflatten(tree, [x.reshape(s.shape) for x, s in zip(numbers, leaves, strict=True)])
+
+
+@pytest.fixture(scope="module")
+def works():
+    """The work of a tiny step of each family, by the peer's name."""
+    return {peer.name: (shape.experiment(), torch_step.work(shape.experiment())) for shape, peer in PEERS.items()}
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("torch",), "torch compares with nanoGPT: give --peer=PATH"),
+    (("torch", "--family=dit"), "torch compares with DiT: give --peer=PATH"),
+    (("torch", "--family=mixer"), "--family=mixer is for step; torch has gpt, vit, dit"),
+    (("loop", "--family=vit"), "--family=vit is for step and torch; loop has its own models"),
+    (("torch", "--peer=/nowhere", "--shapes=8,1,2"), "--peer=/nowhere has no model.py; give the root of a checkout of "
+                                                     "nanoGPT"),
+    (("torch", "--family=vit", "--shapes=8,1"), "--shapes: '8,1' is not WIDTH,DEPTH,HEADS"),
+    (("torch", "--peer=.", "--config.training.micro_batches=4"), "training.micro_batches must be 1 here"),
+    (("torch", "--peer=.", "--config.objective.model.wide=4"), "has no field 'wide'; did you mean width?"),
+])
+def test_bad_input_is_one_line(arguments, message):
+    done = run_command("launch.benchmark", *arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ") and message in line
+
+
+def test_without_pytorch_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (tmp_path / "model.py").write_text("import torch\n")
+    for load in (lambda: nanogpt.load(str(tmp_path)), timm_vit.load):
+        with pytest.raises(ConfigError, match="needs torch: pip install torch"):
+            load()
+    monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
+    monkeypatch.setitem(sys.modules, "timm", None)
+    (tmp_path / "models.py").write_text("import torch, timm\n")
+    for load in (lambda: torch_dit.load(str(tmp_path)), timm_vit.load):
+        with pytest.raises(ConfigError, match="needs timm: pip install timm"):
+            load()
+
+
+def test_both_sides_must_see_the_gpu(monkeypatch):
+    cuda = types.SimpleNamespace(is_available=lambda: True)
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
+    with pytest.raises(ConfigError, match="JAX sees no GPU"):
+        torch_peer.check_devices()
+    monkeypatch.setattr(torch_peer.jax, "default_backend", lambda: "gpu")
+    torch_peer.check_devices()
+    cuda.is_available = lambda: False
+    with pytest.raises(ConfigError, match="PyTorch sees no GPU"):
+        torch_peer.check_devices()
+
+
+@pytest.mark.parametrize("shape", PEERS, ids=lambda shape: type(shape).__name__)
+def test_every_parameter_has_its_place_in_torch(shape):
+    objective, peer = shape.objective(), PEERS[shape]
+    params = parameters(objective)
+    arrays = peer.as_torch(params, objective.model)
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert len(np.unique(np.concatenate([np.ravel(array) for array in arrays.values()]))) == count
+    scanned = params | {"transformer": stack_blocks(params["transformer"])}
+    again = peer.as_torch(torch_peer.unrolled(scanned), objective.model)
+    assert all(np.array_equal(again[name], array) for name, array in arrays.items())
+
+
+def test_a_linear_layer_and_a_patch_embedding_compute_the_same_in_torch_s_places():
+    random = np.random.default_rng(0)
+    tree = {"kernel": random.normal(size=(2 * 2 * 3, 5)), "bias": random.normal(size=5)}
+    image = random.normal(size=(1, 4, 4, 3))
+    given = torch_peer.patches("proj", tree, 2)
+    # A convolution with stride 2, as torch defines it, of the image [C, I, J]; the third patch of four.
+    expected = np.einsum("fcij,ijc->f", given["proj.weight"], image[0, 2:, :2]) + given["proj.bias"]
+    patch = image[0, 2:, :2].reshape(-1)
+    np.testing.assert_allclose(expected, patch @ tree["kernel"] + tree["bias"])
+    given = torch_peer.linear("both", [tree, tree])
+    np.testing.assert_allclose(given["both.weight"] @ patch + given["both.bias"], np.tile(expected, 2), rtol=1e-5)
+
+
+def test_a_step_s_work_by_hand(works):
+    experiment, its = works["nanoGPT"]
+    D, L, V, T, B = 16, 2, 256, 64, 4
+    matrices = L * 12 * D * D + V * D
+    assert its.parameters == matrices + T * D + L * (4 * D + 9 * D) + 2 * D
+    assert (its.unit, its.units) == ("tokens", B * T)
+    assert its.flops == B * T * (6 * matrices + 12 * L * T * D)
+    # Parameters and two moments read and written, a gradient written and read, and the tokens.
+    assert its.num_bytes == pytest.approx(4 * its.parameters * 8 + 4 * B * (T + 1), rel=1e-3)
+    scanned = dataclasses.replace(experiment.objective.model, scan_layers=True, remat="full")
+    objective = dataclasses.replace(experiment.objective, model=scanned, loss_chunk=16)
+    assert torch_step.work(dataclasses.replace(experiment, objective=objective)).flops == its.flops
+    assert works["timm"][1].unit == works["DiT"][1].unit == "images"
+
+
+def test_figures_stand_beside_their_floors(works, monkeypatch):
+    experiment, its = works["nanoGPT"]
+    its = dataclasses.replace(its, units=1_000, flops=4.947e12, num_bytes=4.8e9, conventions={"6N": 2.4735e9})
+    monkeypatch.setitem(PEAKS, jax.devices()[0].device_kind, PEAKS["NVIDIA H200"])
+    row = {"loss_error": 1e-7, "gradient_error": 1e-6, "start_error": 1e-4, "ratio": 1.25, "ratio_of_minima": 1.5,
+           "seconds_first": [0.0125, 0.015, 0.012], "seconds_second": [0.01, 0.008, 0.012]}
+    console = Console(file=io.StringIO(), width=200)
+    found = torch_step.report("16,2,2", "nanoGPT", experiment, its, row, console)
+    assert found["floors"] == {"arithmetic": pytest.approx(5e-3), "memory": pytest.approx(1e-3)}
+    assert found["rates"]["genlab"]["per_second"] == pytest.approx(1e5)
+    assert found["rates"]["genlab"]["mfu"] == pytest.approx(0.5)
+    assert found["rates"]["nanoGPT"]["mfu"] == pytest.approx(0.4)
+    assert found["rates"]["genlab"]["mfu_by_convention"] == {"6N": pytest.approx(0.25)}
+    text = console.file.getvalue()
+    assert "8.00 / 10.00  100,000 tokens/s  MFU 50.0%" in text and "80,000 tokens/s  MFU 40.0%" in text
+    assert "5.00 (arithmetic) and 1.00 (bytes)  200,000 tokens/s" in text and "1.25 times as fast" in text
+    assert "genlab's MFU by 6N 25.0%" in text
+
+
+def test_no_mfu_where_the_peak_is_unknown(works):
+    console = Console(file=io.StringIO(), width=200)
+    row = {"loss_error": 0.0, "gradient_error": 0.0, "start_error": None, "ratio": 1.0, "ratio_of_minima": 1.0,
+           "seconds_first": [1.0], "seconds_second": [1.0]}
+    assert torch_step.report("x", "DiT", *works["DiT"], row, console)["floors"] is None
+    assert "no MFU: the peak rate of" in console.file.getvalue() and "drawn by each" in console.file.getvalue()
+
+
+def test_sides_that_differ_are_found():
+    good = {"loss_error": 1e-7, "gradient_error": 1e-5, "start_error": 1e-3}
+    assert torch_step.alike(good) and torch_step.alike(good | {"start_error": None})
+    for name in good:
+        assert not torch_step.alike(good | {name: 0.1})
+    theirs = {"a": np.array([1.0, -10.0]), "rounding": np.array([1e-9])}
+    assert torch_step.gradient_error({"a": np.array([1.5, -10.0]), "rounding": np.array([-1e-9])},
+                                     theirs) == pytest.approx(0.05)
+
+
+def test_shapes_and_batches():
+    assert [str(shape) for shape in parse_shapes(None, nanogpt.GPT2Shape)] == ["768,12,12", "1024,24,16"]
+    for shape in PEERS:
+        objective = shape.objective()
+        batches = torch_peer.random_batches(objective, 3, 2)
+        assert {name: array.shape[1:] for name, array in batches.items()} == {
+            name: leaf.shape for name, leaf in objective.dummy_batch(3).items()}
+        assert objective.dtype == "bfloat16" and torch_peer.float32(objective).dtype == "float32"
+        PEERS[shape].batch({name: array[0] for name, array in batches.items()})
