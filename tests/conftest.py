@@ -1,15 +1,21 @@
 """Tests run on eight simulated CPU devices, without a network, an accelerator or a persistent cache."""
 
+import gc
 import json
 import os
 
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 os.environ.setdefault("MPLBACKEND", "agg")
-# XLA's optimisations change rounding alone, and take half of the time of the tests.
+# XLA's optimisations, its fusions in MLIR and its many LLVM modules change rounding alone, and take most of the time.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("XLA_FLAGS", " ".join((
+    "--xla_force_host_platform_device_count=8", "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)))  # fmt: skip
+# Tracing makes objects by the million, few of them garbage in cycles.
+gc.set_threshold(200_000, 50, 50)
 
 VISION_TRUTH = {  # Chinchilla's law in parameters and examples, nats per example
     "vit": {"A": 40.0, "B": 200.0, "E": 0.5, "alpha": 0.35, "beta": 0.45},

@@ -1,10 +1,6 @@
 import dataclasses
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 
 import jax
@@ -19,15 +15,7 @@ from genlab.objectives.next_token import NextToken
 from genlab.trained import load_experiment, load_run
 from genlab.training.optimizers import AdamW
 from genlab.training.settings import Training
-
-RUNNER = """
-import json, sys
-from pathlib import Path
-from genlab.configuration import from_json
-from genlab.experiment import run
-result = run(from_json(json.loads(Path(sys.argv[1]).read_text())), Path(sys.argv[2]))
-print(json.dumps([result.outcome.metrics, result.outcome.curve, result.flops, result.tokens]))
-"""
+from tests.launch.commands import started
 
 
 @pytest.fixture
@@ -63,30 +51,30 @@ def steps(folder):
 
 def test_killed_at_any_moment_it_ends_with_the_same_bits(experiment, tmp_path):
     """Killed with SIGKILL again and again, at random moments, then left alone."""
-    training = dataclasses.replace(experiment.training, steps=200)
+    training = dataclasses.replace(experiment.training, steps=160, checkpoint_steps=32)
     experiment = dataclasses.replace(experiment, training=training)
     (tmp_path / "config.json").write_text(json.dumps(to_json(experiment)))
-    environment = os.environ | {"XLA_FLAGS": "", "GENLAB_CACHE": str(tmp_path / "cache")}
+    environment = {"XLA_FLAGS": "", "GENLAB_CACHE": str(tmp_path / "cache")}
 
     def start(folder):
-        command = [sys.executable, "-c", RUNNER, str(tmp_path / "config.json"), str(tmp_path / folder)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+        return started("tests.run_of_config", str(tmp_path / "config.json"), str(tmp_path / folder),
+                       environment=environment)
 
-    whole = start("whole").communicate()[0]
+    with start("whole") as command:
+        whole = command.finish().stdout
     moments = random.Random(0)
     kills = 0
     for _ in range(3):
         before = steps(tmp_path / "killed")
-        process = start("killed")
-        while steps(tmp_path / "killed") == before and process.poll() is None:
-            time.sleep(0.01)  # Until it has gone further than the one before.
-        time.sleep(moments.uniform(0.0, 0.2))
-        kills += process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        with start("killed") as command:
+            while steps(tmp_path / "killed") == before and command.process.is_alive():
+                time.sleep(0.01)  # Until it has gone further than the one before.
+            time.sleep(moments.uniform(0.0, 0.2))
+            kills += command.process.is_alive()
     assert kills
-    killed = start("killed").communicate()[0]
-    assert killed == whole
+    with start("killed") as command:
+        killed = command.finish().stdout
+    assert killed == whole and json.loads(whole)
     a, b = (load_run(tmp_path / folder) for folder in ("whole", "killed"))
     jax.tree.map(np.testing.assert_array_equal, a.variables, b.variables)
 
