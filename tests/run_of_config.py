@@ -1,4 +1,4 @@
-"""Trains the experiment of a JSON file in a folder, prints what came of it: python -m tests.run_of_config JSON FOLDER."""
+"""Trains the experiment of a JSON file in a folder: python -m tests.run_of_config JSON FOLDER."""
 
 import json
 import sys
