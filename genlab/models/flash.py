@@ -7,9 +7,12 @@ import functools
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from absl import logging
 
 from genlab.models import fast_ops, placement
+
+_NEVER = -3e4  # A score whose exponential is 0, within the range of float16.
 
 
 class Device(NamedTuple):
@@ -52,6 +55,8 @@ def obstacle(call: Call, device: Device) -> str | None:
         return f"it computes in bfloat16 or float16, not {call.dtype}"
     if call.K % 8 or widest < call.K:
         return f"heads must be a multiple of 8 wide and at most {widest} here, not {call.K}"
+    if not call.causal and call.S % 2 and widest < call.K + 8:
+        return f"heads for an odd number of keys ({call.S}) must be at most {widest - 8} wide here, not {call.K}"
     if call.H % call.G:
         return f"{call.H} query heads do not share {call.G} key heads evenly"
     if call.causal and call.T != call.S:
@@ -107,7 +112,23 @@ def local_device() -> Device:
 
 
 def attention(q_BTHK, k_BSGK, v_BSGK, *, causal=False, window=None):
-    """Returns scaled dot-product attention by cuDNN, [B, T, H, K] (see ops.attention); it must be `eligible`."""
+    """Returns scaled dot-product attention by cuDNN, [B, T, H, K] (see ops.attention); it must be `eligible`.
+
+    JAX (0.10.2) takes no gradient at odd T or S, as of a ViT's 197 tokens, so those get one position more. Causal
+    queries do not see it. Others would: heads become 8 channels wider, of which one gives that key a score of weight 0.
+    """
+    (_, T, _, K), S = q_BTHK.shape, k_BSGK.shape[1]
     past = None if window is None else (window - 1, 0)  # JAX does not count the query's own position.
-    return jax.nn.dot_product_attention(
-        q_BTHK, k_BSGK, v_BSGK, is_causal=causal, local_window_size=past, implementation="cudnn")
+    if T % 2 or S % 2:
+        wider = 8 * (not causal and S % 2)
+        q_BTHK, k_BSGK, v_BSGK = (_pad(x, wider) for x in (q_BTHK, k_BSGK, v_BSGK))
+        if wider:
+            q_BTHK, k_BSGK = q_BTHK.at[..., K].set(K**0.5), k_BSGK.at[:, S, :, K].set(_NEVER)
+    out_BTHK = jax.nn.dot_product_attention(q_BTHK, k_BSGK, v_BSGK, scale=K**-0.5, is_causal=causal,
+                                            local_window_size=past, implementation="cudnn")
+    return out_BTHK[:, :T, :, :K]
+
+
+def _pad(x_BTHK, wider: int):
+    """Returns x with zeros up to an even T, and so many more channels."""
+    return jnp.pad(x_BTHK, ((0, 0), (0, x_BTHK.shape[1] % 2), (0, 0), (0, wider)))

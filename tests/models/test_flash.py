@@ -41,6 +41,7 @@ def test_what_it_serves(device, change):
     (A100, {"K": 136}, "at most 128 here, not 136"),
     (B200, {"K": 256}, "at most 128 here, not 256"),
     (H100, {"K": 264}, "at most 256 here, not 264"),
+    (A100, {"K": 128, "causal": False, "S": 77}, "odd number of keys (77) must be at most 120 wide here, not 128"),
     (A100, {"G": 5}, "12 query heads do not share 5"),
     (A100, {"T": 5}, "as many queries as keys"),
     (A100, {"masked": True}, "expand the mask"),
@@ -92,6 +93,37 @@ def test_positions_and_heads_that_devices_share(on_an_h100, cut, key_heads, serv
     q, k = (jax.ShapeDtypeStruct((2, 16, heads, 8), jnp.bfloat16) for heads in (4, key_heads))
     with placement.on(mesh, {letter: names for letter, names in axes.items() if cut in names}):
         assert flash.eligible(q, k, k) == served
+
+
+@pytest.mark.parametrize("T, S, causal, window", [
+    (7, 7, False, None), (4, 5, False, None), (5, 4, False, None), (7, 7, True, None), (7, 7, True, 3),
+    (6, 6, False, None)])
+def test_odd_lengths_are_padded_without_a_trace(monkeypatch, T, S, causal, window):
+    """By XLA in cuDNN's place, which sees even lengths alone; values and gradients are those of plain operations."""
+    seen, by_jax = [], jax.nn.dot_product_attention
+
+    def in_its_place(q, k, v, implementation, **options):
+        seen.extend((q.shape[1], k.shape[1]))
+        return by_jax(q, k, v, implementation="xla", **options)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", in_its_place)
+    random = np.random.default_rng(0)
+    q, k, v, g = (jnp.asarray(random.normal(0, 3, (2, length, heads, 8)), jnp.float32)
+                  for length, heads in ((T, 4), (S, 2), (S, 2), (T, 4)))
+    out, pull = jax.vjp(lambda *qkv: flash.attention(*qkv, causal=causal, window=window), q, k, v)
+    with fast_ops.disabled():
+        expected, pull_expected = jax.vjp(lambda *qkv: ops.attention(*qkv, causal=causal, window=window), q, k, v)
+    assert seen == [T + T % 2, S + S % 2]
+    for ours, theirs in zip((out, *pull(g)), (expected, *pull_expected(g)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_jax_takes_the_gradient_at_odd_lengths(monkeypatch):
+    """JAX's own checks for cuDNN, which are made without it."""
+    monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91_000)
+    x = jax.ShapeDtypeStruct((2, 197, 4, 64), jnp.bfloat16)
+    found = jax.eval_shape(jax.grad(lambda q: flash.attention(q, q, q).astype(jnp.float32).sum()), x)
+    assert found.shape == x.shape
 
 
 def test_the_device_at_hand_is_described():
