@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from genlab.configuration import ConfigError
+from genlab.models import flash
 from genlab.models.transformer import stack_blocks
 from genlab.scaling.counting.devices import PEAKS
 from launch.benchmarks import nanogpt, timm_vit, torch_dit, torch_peer, torch_step
@@ -116,6 +117,20 @@ def test_a_step_s_work_by_hand(works):
     objective = dataclasses.replace(experiment.objective, model=scanned, loss_chunk=16)
     assert torch_step.work(dataclasses.replace(experiment, objective=objective)).flops == its.flops
     assert works["timm"][1].unit == works["DiT"][1].unit == "images"
+
+
+@pytest.mark.parametrize("peer", ["nanoGPT", "timm", "DiT"])
+def test_the_step_lowers_for_a_gpu_with_cudnn_s_attention_in_every_block(works, monkeypatch, peer):
+    """As far as that can be seen without one: the timed program's StableHLO for CUDA, on what JAX takes for an H200."""
+    monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91_000)
+    monkeypatch.setattr(flash, "local_device", lambda: flash.Device("gpu", "NVIDIA H200", (9, 0)))
+    experiment, _ = works[peer]
+    program = torch_step._program(experiment)
+    shapes = (program.abstract_state(torch_step._hyperparameters(experiment)),
+              jax.tree.map(lambda x: jax.ShapeDtypeStruct((2, *x.shape), x.dtype), experiment.objective.dummy_batch(4)))
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), shapes)  # of no CPU
+    text = jax.jit(program._steps()).trace(*shapes).lower(lowering_platforms=("cuda",)).as_text()
+    assert text.count("@__cudnn$fmhaSoftmax(") == text.count("@__cudnn$fmhaSoftmaxBackward(") == 2  # its depth
 
 
 def test_figures_stand_beside_their_floors(works, monkeypatch):
