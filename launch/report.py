@@ -8,7 +8,7 @@ sweep.json names, or the default one, and writes fit.json. Writes report.html an
 .svg. Any table of runs with the columns params, tokens (or examples) and loss will do.
 Of a single run it reads record.json, and draws what its evaluations hold: induction heads with the loss, metrics
 against the number of examples in the prompt, the loss by position. Nothing is trained.
-Exit codes: 0 done, 1 the page was written but no law could be fitted, 2 bad input.
+Exit codes: 0 done, 1 the page was written but the table could not be analysed, 2 bad input.
 """
 
 import json
@@ -50,7 +50,7 @@ def main() -> int:
             analysis = config.run(read_runs(workdir / "runs.csv", needed=("params", "loss")))
             analysis.save(fit)
         except ValueError as error:
-            print(f"no law could be fitted: {error}", file=sys.stderr)
+            print(f"the table could not be analysed: {error}", file=sys.stderr)
             fit.unlink(missing_ok=True)  # It speaks of another table.
             code = 1
     paths = write_report(table, analysis, workdir, config=sweep)

@@ -65,7 +65,7 @@ def main() -> int:
         if executor and len(sweep.runs()) < workers:
             executor.close(kill=True)  # Fewer workers have more cores each.
             executor = start_workers(len(sweep.runs()), workdir, config_file)
-        executor = executor or in_process(members)
+        executor = executor or in_process(members, console)
         result = run(sweep, workdir, executor, console)
     except BaseException:
         if executor:
@@ -117,11 +117,15 @@ def population_size(text: str, workers: int) -> int:
     return int(text)
 
 
-def in_process(members: int = 1) -> Executor:
-    """The executor without worker processes, of so many runs at a time."""
+def in_process(members: int, console: Console) -> Executor:
+    """The executor without worker processes, of so many runs at a time, which says how they go together."""
     from genlab.sweeps.run import population_task, run_task
+    from genlab.training.population import Population
 
-    return InProcess(run_task) if members == 1 else InProcess(population_task(), members)
+    if members == 1:
+        return InProcess(run_task)
+    population = Population(tell=lambda line: console.print(line, highlight=False, soft_wrap=True))
+    return InProcess(population_task(population), members)
 
 
 def load_sweep() -> Sweep:
@@ -178,7 +182,7 @@ def conclude(sweep: Sweep, workdir: Path, result: SweepResult, console: Console,
             analysis = sweep.analysis.run(read_runs(store.table, needed=("params", "loss")))
             analysis.save(workdir / "fit.json")
         except ValueError as error:
-            problems.append(f"no law could be fitted: {error}")
+            problems.append(f"the table could not be analysed: {error}")
             (workdir / "fit.json").unlink(missing_ok=True)  # One of fewer runs would be taken for this table's.
     write_report(pd.read_csv(store.table), analysis, workdir, config=store.read(), versions=versions())
     for problem in problems:

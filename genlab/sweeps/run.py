@@ -87,13 +87,8 @@ def run_task(task: Task, report: Callable[[dict[str, Any]], None], should_stop: 
     run_one(task.run, task.folder, attempt=task.attempt, listeners=(listener,), should_stop=should_stop)
 
 
-def population_task(always: bool = False) -> RunTask:
-    """`run_task` for runs in threads of one process, whose steps are done together where that is faster.
-
-    Args:
-      always: do them together without trying.
-    """
-    population = Population(always)
+def population_task(population: Population) -> RunTask:
+    """`run_task` for runs in threads of one process, whose steps are done together where that is faster."""
 
     def run(task: Task, report: Callable[[dict[str, Any]], None], should_stop: Callable[[], bool]) -> None:
         with population.member():

@@ -72,7 +72,7 @@ class SweepView:
                 self._take(self._rows[name], record)
         ended = sum(record.ended for record in records.values())
         already = f", {ended} of them done already" if ended else ""
-        workers = f"{self.slots} worker processes" if self.slots > 1 else "one at a time"
+        workers = f"{self.slots} at a time" if self.slots > 1 else "one at a time"
         self._line(f"{len(runs)} runs{already}; {workers}")
 
     def started(self, task: Task, slot: int) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import contextvars
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,10 +52,12 @@ class Population:
     Args:
       always: whether steps are always done together. Otherwise both ways are tried: two dispatches of each, the second
         of them timed, and the faster one is kept. On a CPU that is one after another.
+      tell: hears, of each program that was tried, which way is kept.
     """
 
-    def __init__(self, always: bool = False):
+    def __init__(self, always: bool = False, tell: Callable[[str], None] = logging.info):
         self.always = always
+        self.tell = tell
         self._changed = threading.Condition()
         self._starting = 0
         self._member_of: dict[int, Any] = {}  # thread -> program
@@ -128,8 +130,9 @@ class Population:
         if len(trial.together) == 2:
             ratio = trial.alone[1] / trial.together[1]
             trial.decided = ratio > 1
-            logging.info("%d runs together train %.2f times as fast as one after another, and go on %s", len(steps),
-                         ratio, "together" if trial.decided else "so")
+            how = "together" if trial.decided else "one after another"
+            self.tell(f"{len(steps)} runs of one shape train {ratio:.2f} times as fast together as one after another, "
+                      f"and go on {how}")
         return results
 
     def _together(self, program: Any, trial: _Trial, steps: list[_Steps]) -> list[tuple[PyTree, dict]]:

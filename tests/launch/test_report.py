@@ -72,7 +72,7 @@ def test_too_few_runs_for_a_law_are_reported_all_the_same(tmp_path):
     write_table(tmp_path, rows=3)
     code, _, error = report(tmp_path)
     assert code == 1
-    assert error.startswith("no law could be fitted: ") and error.count("\n") == 1
+    assert error.startswith("the table could not be analysed: ") and error.count("\n") == 1
     assert (tmp_path / "report.html").exists()
 
 

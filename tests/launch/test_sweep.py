@@ -103,6 +103,26 @@ def test_a_sweep_whose_runs_fail_says_so_and_still_reports(environment, tmp_path
     assert (record.status, record.attempts) == ("failed", 2) and record.error
 
 
+def test_runs_of_one_shape_train_as_a_population(environment, tmp_path):
+    code, out, error = sweep(environment, tmp_path, "--population=2", config="tiny.py:seeds")
+    assert (code, error) == (0, ""), (out, error)
+    assert "2 runs; 2 at a time" in out and "2 runs of one shape train " in out
+    records = SweepStore(tmp_path).read_table()
+    assert [record.status for record in records] == ["finished"] * 2 and records[0].loss != records[1].loss
+
+
+def test_a_sweep_of_tasks_ends_with_verdicts_which_its_table_gives_again(environment, tmp_path):
+    code, out, error = sweep(environment, tmp_path, config="tiny.py:abilities")
+    assert (code, error) == (0, ""), (out, error)
+    assert "parity_4: exact_match stays near chance (0.5) at all 4 scales" in out
+    assert {"emergence.png", "emergence_explained.png", "report.html"} <= {p.name for p in tmp_path.iterdir()}
+    assert "parity_4" in (tmp_path / "report.html").read_text()
+    again = run_command("launch.emergence", f"--runs={tmp_path / 'runs.csv'}", environment=environment)
+    assert again.returncode == 0 and "2 tasks, 2 runs" in again.stdout, again.stderr
+    verdicts = [line for line in out.splitlines() if line.startswith(("parity_4:", "copying_1:"))]
+    assert len(verdicts) == 2 and set(verdicts) <= set(again.stdout.splitlines())
+
+
 @pytest.mark.parametrize(("arguments", "config", "message"), [
     (["--workers=many"], "tiny.py", "--workers=many must be auto, 0 or a number of processes"),
     (["--population=0"], "tiny.py", "--population=0 must be auto or a number of runs, at least 1"),

@@ -45,7 +45,7 @@ def test_lines_where_there_is_no_terminal():
     play(view)
     lines = text(view.console).splitlines()
     assert [line.split("  ", 1)[1] for line in lines] == [
-        "7 runs, 1 of them done already; 2 worker processes",
+        "7 runs, 1 of them done already; 2 at a time",
         "width=4_steps=30: begins on worker 0",
         "[2/7] width=4_steps=30: failed: ValueError: no",
         "width=4_steps=40: begins on worker 0",

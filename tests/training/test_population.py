@@ -16,6 +16,7 @@ from genlab.sweeps.runner import run_sweep
 from genlab.sweeps.sweep import Sweep
 from genlab.training.checkpoints import Checkpoints
 from genlab.training.optimizers import AdamW
+from genlab.training.population import Population
 from genlab.training.program import Program
 from genlab.training.settings import Training
 
@@ -77,7 +78,7 @@ def joined(monkeypatch):
 
 def test_each_member_is_the_run_that_it_is_alone(alone, joined, tmp_path):
     runs = [dataclasses.replace(e, training=dataclasses.replace(e.training, devices=2)) for e in RUNS]
-    records = records_of(tuple(runs), tmp_path, InProcess(population_task(always=True), len(runs)))
+    records = records_of(tuple(runs), tmp_path, InProcess(population_task(Population(always=True)), len(runs)))
     assert joined and set(joined) == {len(runs)}  # One compilation, whoever has left.
     assert {name: record.status for name, record in records.items()} == {
         name: "diverged" if name == "wild" else "finished" for name in records}
@@ -91,14 +92,14 @@ def test_each_member_is_the_run_that_it_is_alone(alone, joined, tmp_path):
 
 
 def test_more_runs_than_places_and_one_stopped_go_on(alone, joined, tmp_path):
-    executor = InProcess(population_task(always=True), 2)
+    executor = InProcess(population_task(Population(always=True)), 2)
     first = iter([False] * 3 + [True] * 1_000)
     try:
         stopped = run_sweep(Sweep(RUNS), tmp_path, executor, Silent(), job, lambda: next(first))
     finally:
         executor.close()
     assert stopped.missing
-    records = records_of(RUNS, tmp_path, InProcess(population_task(always=True), 2))
+    records = records_of(RUNS, tmp_path, InProcess(population_task(Population(always=True)), 2))
     assert joined and set(joined) == {2}
     for name in ("first", "seed", "rate", "decay", "short"):
         np.testing.assert_allclose(records[name].loss, alone[name].loss, rtol=1e-4)
@@ -110,7 +111,7 @@ def test_runs_of_one_shape_go_together_whatever_the_order(monkeypatch, joined, t
     runs = (RUNS[0], other[0], RUNS[1], other[1])
     alone, steps_alone = [], Program.steps_alone
     monkeypatch.setattr(Program, "steps_alone", lambda *of: alone.append(of) or steps_alone(*of))
-    records = records_of(runs, tmp_path, InProcess(population_task(always=True), 2))
+    records = records_of(runs, tmp_path, InProcess(population_task(Population(always=True)), 2))
     assert all(record.status == "finished" for record in records.values())
     assert joined == [2] * 12 and not alone
 
@@ -125,7 +126,10 @@ def test_the_faster_way_is_kept(slow, dispatches, monkeypatch, joined, alone, tm
         return swift(self, *arguments)
 
     monkeypatch.setattr(Program, name, slowed)
-    records = records_of(RUNS[:2], tmp_path, InProcess(population_task(), 2))
+    told = []
+    records = records_of(RUNS[:2], tmp_path, InProcess(population_task(Population(tell=told.append)), 2))
+    (decision,) = told
+    assert decision.endswith("go on together" if slow == "alone" else "go on one after another")
     assert len(joined) == dispatches  # Of six, the first two alone and two together, to try both.
     np.testing.assert_allclose(records["first"].loss, alone["first"].loss, rtol=1e-4)
 
@@ -135,7 +139,7 @@ def test_an_error_is_every_members(monkeypatch, tmp_path):
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(Program, "steps_together", broken)
-    records = records_of(RUNS[:2], tmp_path, InProcess(population_task(always=True), 2))
+    records = records_of(RUNS[:2], tmp_path, InProcess(population_task(Population(always=True)), 2))
     assert {record.status for record in records.values()} == {"failed"}
     assert all("out of memory" in record.error for record in records.values())
 
