@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genlab.models import ops
+from genlab.models import fast_ops, ops
 
 
 @pytest.mark.parametrize("norm", [ops.layer_norm, ops.rms_norm])
@@ -40,3 +40,26 @@ def test_no_product_of_a_bfloat16_step_mixes_types():
     products = [eqn for eqn in step.eqns if eqn.primitive.name == "dot_general"]
     assert len(products) >= 2
     assert all(operand.aval.dtype == jnp.bfloat16 for eqn in products for operand in eqn.invars)
+
+
+def test_cross_entropy_and_its_gradient_are_the_plain_ones():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 5, (2, 3, 11)).astype(np.float32)
+    logits[0, 1, 4] = -np.inf  # A class that cannot be; it is no target.
+    targets = np.array([[0, 3, 10], [2, 2, 5]])
+    gradients = tuple(rng.normal(size=(2, 2, 3)).astype(np.float32))
+
+    def traced():
+        def pull(logits):
+            found, back = jax.vjp(lambda logits: ops.cross_entropy(logits, targets), logits)
+            return *found, *back(gradients)
+
+        return jax.jit(pull).trace(logits)
+
+    ours = traced()
+    with fast_ops.disabled():
+        plain = traced()
+    for one, other in zip(*(trace.lower().compile()(logits) for trace in (ours, plain)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    # What it is for: no gradient of the logits is scattered into zeros.
+    assert "scatter" in str(plain.jaxpr) and "scatter" not in str(ours.jaxpr)
