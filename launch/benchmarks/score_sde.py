@@ -5,6 +5,10 @@ continuous times (losses.get_sde_loss_fn): a batch says by a seed which times an
 draw the same ones. Settings are those of its configs/vp/cifar10_ddpmpp_continuous.py but for the sizes and for dropout,
 which would be another on either side.
 
+score_sde's loop scans five steps a dispatch. Its step is run alone, in its favour: within a scan, gradients of XLA's
+convolutions are plain loops on CPU (genlab/models/fast_convolutions.py). Gradients differ by up to 5e-5, nearly all of
+it because it rounds the embedding's frequencies otherwise: with the same ones, by 7e-6 (width 16, 16 pixels).
+
 models/ncsnpp.py and what defines its layers are taken as they are. What it imports beside is replaced: models/utils.py,
 which needs an optimizer of Flax that is no more and TensorFlow, by the two functions asked of it, and ml_collections,
 there for a type, by an empty one.
