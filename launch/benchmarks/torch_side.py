@@ -5,6 +5,8 @@ attention, gradients clipped, fused AdamW, TF32 where a product is in float32. T
 PyTorch when it is imported.
 """
 
+from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -103,7 +105,8 @@ def _adamw(module: torch.nn.Module, optimizer: AdamW) -> torch.optim.Optimizer:
 def versions() -> dict[str, str | None]:
     """What decides this side's speed."""
     name = torch.cuda.get_device_name() if DEVICE == "cuda" else DEVICE
-    return {"torch": torch.__version__, "cuda": torch.version.cuda, "device": name}
+    timm = metadata.version("timm") if find_spec("timm") else None
+    return {"torch": torch.__version__, "cuda": torch.version.cuda, "timm": timm, "device": name}
 
 
 def release() -> None:

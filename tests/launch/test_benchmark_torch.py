@@ -13,9 +13,11 @@ from rich.console import Console
 from genlab.configuration import ConfigError
 from genlab.models import flash
 from genlab.models.transformer import stack_blocks
+from genlab.objectives.next_token import NextToken
 from genlab.scaling.counting.devices import PEAKS
 from launch.benchmarks import nanogpt, timm_vit, torch_dit, torch_peer, torch_step
 from launch.benchmarks.shapes import parse_shapes
+from launch.benchmarks.timing import Side
 from tests.launch.commands import run_command
 
 PEERS = {nanogpt.GPT2Shape(16, 2, 2): nanogpt.NanoGPT(None), timm_vit.ViTShape(16, 2, 2): timm_vit.Timm(None),
@@ -158,6 +160,65 @@ def test_no_mfu_where_the_peak_is_unknown(works):
            "seconds_first": [1.0], "seconds_second": [1.0]}
     assert torch_step.report("x", "DiT", *works["DiT"], row, console)["floors"] is None
     assert "no MFU: the peak rate of" in console.file.getvalue() and "drawn by each" in console.file.getvalue()
+
+
+@pytest.fixture
+def without_torch(monkeypatch):
+    """PyTorch's side as it would be if it computed what genlab does, but for a factor of its gradients."""
+    def loss_and_gradient(peer, model, params, loss, batch):
+        tokens = np.concatenate([batch["inputs"], batch["targets"][:, -1:]], axis=1)
+        loss = torch_peer.own_loss(NextToken(model=model))
+        value, gradient = jax.jit(jax.value_and_grad(loss))(params, {"tokens": tokens})
+        return float(value), {name: side.factor * np.asarray(array)
+                              for name, array in peer.as_torch(gradient, model).items()}
+
+    class TorchTrainer:
+        def __init__(self, peer, model, params, batches, optimizer, mode):
+            self.batches = [peer.batch(batch) for batch in batches]
+
+        def dispatch(self):
+            return np.log(256)
+
+        def side(self):
+            return Side("nanoGPT", self.dispatch, lambda loss: None)
+
+    side = types.SimpleNamespace(loss_and_gradient=loss_and_gradient, TorchTrainer=TorchTrainer, factor=1.0,
+                                 versions=lambda: {"torch": "none"}, release=lambda: None,
+                                 out_of_memory=lambda error: isinstance(error, MemoryError))
+    monkeypatch.setitem(sys.modules, "launch.benchmarks.torch_side", side)
+    monkeypatch.setattr("launch.benchmarks.torch_side", side, raising=False)
+    monkeypatch.setattr(torch_peer, "check_devices", lambda: None)
+    return side
+
+
+def test_both_sides_are_compared_and_timed(without_torch, monkeypatch):
+    console = Console(file=io.StringIO(), width=200)
+    shapes, peer = [nanogpt.GPT2Shape(8, 1, 2)], nanogpt.NanoGPT(None)
+    results, good = torch_step.run(peer, shapes, 2, 0.0, "default", console)
+    (row,) = results["shapes"]
+    assert good and row["loss_error"] < 1e-6 and row["gradient_error"] < 1e-5 and row["start_error"] < 1e-2
+    assert len(row["seconds_first"]) == len(row["seconds_second"]) == 2
+    assert row["rates"]["genlab"]["per_second"] == pytest.approx(4 * 64 / np.median(row["seconds_second"]))
+    monkeypatch.setattr(torch_step, "measure", lambda *_: row | {"gradient_error": 0.1})
+    assert not torch_step.run(peer, shapes, 1, 0.0, "default", console)[1]
+    assert "the two sides do not compute the same" in console.file.getvalue()
+
+
+def test_a_gradient_that_differs_is_found(without_torch):
+    objective = nanogpt.GPT2Shape(8, 1, 2).objective()
+    params = jax.jit(objective.init)(jax.random.key(0))["params"]
+    without_torch.factor = 1.1
+    errors = torch_step.agreement(nanogpt.NanoGPT(None), objective, params)
+    assert errors["gradient_error"] == pytest.approx(0.1 / 1.1, rel=1e-3) and errors["loss_error"] < 1e-6
+
+
+def test_too_little_memory_is_one_line(without_torch, monkeypatch):
+    def full(*_):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 13000000000 bytes.")
+
+    monkeypatch.setattr(torch_step, "measure", full)
+    with pytest.raises(ConfigError, match="smaller batches than 4: --config.training.batch_size=N"):
+        torch_step.run(nanogpt.NanoGPT(None), [nanogpt.GPT2Shape(8, 1, 2)], 1, 0.0, "default", Console())
 
 
 def test_sides_that_differ_are_found():
