@@ -54,7 +54,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(experiment, tmp_path):
     training = dataclasses.replace(experiment.training, steps=160, checkpoint_steps=32)
     experiment = dataclasses.replace(experiment, training=training)
     (tmp_path / "config.json").write_text(json.dumps(to_json(experiment)))
-    environment = {"XLA_FLAGS": "", "GENLAB_CACHE": str(tmp_path / "cache")}
+    environment = {"GENLAB_CACHE": str(tmp_path / "cache")}
 
     def start(folder):
         return started("tests.run_of_config", str(tmp_path / "config.json"), str(tmp_path / folder),

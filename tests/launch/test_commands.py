@@ -17,9 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def launch(tmp_path_factory):
+def launch(environment):
     """launch("sample", "--workdir=...") -> (exit code, stdout, stderr)."""
-    environment = {"GENLAB_CACHE": str(tmp_path_factory.mktemp("cache")), "XLA_FLAGS": ""}
 
     def start(command, *arguments):
         done = run_command(f"launch.{command}", *arguments, environment=environment)

@@ -15,7 +15,7 @@ from tests.launch.commands import run_command
 
 
 def report(workdir, *arguments):
-    done = run_command("launch.report", f"--workdir={workdir}", *arguments, environment={"XLA_FLAGS": ""})
+    done = run_command("launch.report", f"--workdir={workdir}", *arguments)
     return done.returncode, done.stdout, done.stderr
 
 
