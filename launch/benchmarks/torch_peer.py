@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genlab.configuration import ConfigError
+from genlab.configuration import ConfigError, field_names
 from genlab.experiment import Experiment
 from launch import flags as command
 
@@ -26,6 +26,10 @@ PyTree = Any
 Arrays = dict[str, np.ndarray]
 
 STEPS_PER_DISPATCH = 8
+# What decides how genlab's side computes, or decides the same for both.
+SETTABLE = ("training.batch_size", "training.steps_per_dispatch", "objective.loss_chunk", *(
+    f"objective.model.{name}" for name in ("scan_layers", "remat", "attention_block", "vocab_size", "context_length",
+                                           "image_size", "num_classes")))
 _HOW_TO_INSTALL = {"torch": "torch (a build for this machine's CUDA)", "timm": "timm"}
 
 
@@ -113,13 +117,26 @@ def timed(experiment: Experiment, batch_size: int, objective: Any) -> Experiment
     model = dataclasses.replace(objective.model, dtype="bfloat16", scan_layers=False, remat="none")
     training = dataclasses.replace(experiment.training, batch_size=batch_size, micro_batches=1, ema_decay=None,
                                    steps_per_dispatch=STEPS_PER_DISPATCH, devices=1)
-    found = command.apply_overrides(dataclasses.replace(
-        experiment, objective=dataclasses.replace(objective, model=model), training=training))
+    experiment = dataclasses.replace(experiment, objective=dataclasses.replace(objective, model=model),
+                                     training=training)
+    found = command.apply_overrides(experiment)
+    if _with_settable_fields(found, experiment) != experiment:
+        raise ConfigError(f"PyTorch's side follows in nothing but {', '.join(SETTABLE)}: set no other --config.FIELD "
+                          "(--shapes sets the model's size)")
     found.objective.validate()
-    for name, value in (("micro_batches", 1), ("ema_decay", None), ("devices", 1)):
-        if getattr(found.training, name) != value:
-            raise ConfigError(f"training.{name} must be {value} here: PyTorch's side is timed so")
     return found
+
+
+def _with_settable_fields(config: Any, other: Any, path: str = "") -> Any:
+    """A config with another's values in the fields that can be set."""
+    changes = {}
+    for name in field_names(config):
+        mine, its, inner = getattr(config, name), getattr(other, name), f"{path}.{name}".removeprefix(".")
+        if inner in SETTABLE:
+            changes[name] = its
+        elif any(field.startswith(f"{inner}.") for field in SETTABLE):
+            changes[name] = _with_settable_fields(mine, its, inner)
+    return dataclasses.replace(config, **changes)
 
 
 def random_batches(objective: Any, batch_size: int, steps: int) -> Arrays:

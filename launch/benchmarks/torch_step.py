@@ -8,8 +8,8 @@
 First both sides' loss and gradient are compared in float32 for the same parameters, whose names and shapes must all
 agree; then both steps take turns in one process in bfloat16, from the same parameters, and the losses of their first
 steps are compared too. genlab's is that of its own recipe (experiments/) with its blocks unrolled and nothing computed
-twice, as PyTorch's has it, K steps a dispatch. Any field of that experiment can be set; what concerns both sides holds
-for both:
+twice, as PyTorch's has it, K steps a dispatch. Fields of that experiment can be set (torch_peer.SETTABLE); what
+concerns both sides holds for both:
 
     --config.training.batch_size=16               where the memory of one device is too small for both
     --config.objective.model.scan_layers=true     as the recipe has it: compiles faster

@@ -45,7 +45,9 @@ def works():
     (("torch", "--peer=/nowhere", "--shapes=8,1,2"), "--peer=/nowhere has no model.py; give the root of a checkout of "
                                                      "nanoGPT"),
     (("torch", "--family=vit", "--shapes=8,1"), "--shapes: '8,1' is not WIDTH,DEPTH,HEADS"),
-    (("torch", "--peer=.", "--config.training.micro_batches=4"), "training.micro_batches must be 1 here"),
+    (("torch", "--peer=.", "--config.training.micro_batches=4"), "follows in nothing but training.batch_size, "),
+    (("torch", "--family=vit", "--config.objective.mixup=.2"), "follows in nothing but training.batch_size, "),
+    (("torch", "--peer=.", "--config.objective.model.positions=rotary"), "follows in nothing but training.batch_size"),
     (("torch", "--peer=.", "--config.objective.model.wide=4"), "has no field 'wide'; did you mean width?"),
 ])
 def test_bad_input_is_one_line(arguments, message):
@@ -229,6 +231,14 @@ def test_sides_that_differ_are_found():
     theirs = {"a": np.array([1.0, -10.0]), "rounding": np.array([1e-9])}
     assert torch_step.gradient_error({"a": np.array([1.5, -10.0]), "rounding": np.array([-1e-9])},
                                      theirs) == pytest.approx(0.05)
+
+
+def test_what_both_sides_follow_in_can_be_set(monkeypatch):
+    changes = [("training.batch_size", "2"), ("objective.model.scan_layers", "true"), ("objective.loss_chunk", "16")]
+    monkeypatch.setattr("launch.flags._overrides", changes)
+    experiment = nanogpt.GPT2Shape(8, 1, 2).experiment()
+    assert (experiment.training.batch_size, experiment.objective.loss_chunk) == (2, 16)
+    assert experiment.objective.model.scan_layers
 
 
 def test_shapes_and_batches():
