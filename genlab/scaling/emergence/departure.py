@@ -5,11 +5,14 @@ chance, and the p-values of all of them together are adjusted by Holm's method (
 6): the probability that a table in which nothing has been learnt is said to hold any departure is at most alpha,
 however the tests depend on each other.
 
-Counted answers are tested by the exact binomial test, the seeds of a scale pooled. A chance of 0 cannot be tested, one
-lucky answer refutes it; no chance is taken to be less than 1 %. A departure that is certain need not matter: with
-14,042 questions, half a percent is certain. So a task is said to leave chance only where it also covers a tenth of the
-way from chance to always right, above scales where it did not. Seeds are asked the same questions, so pooling them
-trusts that guesses are independent; models that all give one answer share its luck, which shows in scales below chance.
+Counted answers are tested by the exact binomial test. The seeds of a scale are asked the same questions, and models
+that know nothing tend to give one answer to all of them, so that they share its luck: a scale counts as many questions
+as one run, with the mean over its seeds. (Taken as independent, 5 seeds of 200 questions are called emergent in a
+quarter of the tables of ten tasks whose models answer so.) A chance of 0 cannot be tested, one lucky answer refutes it;
+no chance is taken to be less than 1 %. A departure that is certain need not matter: with 14,042 questions, half a
+percent is certain. So a task is said to leave chance only where it also covers a tenth of the way from chance to always
+right, above scales where it did not. That a task is flat, an upper bound says: of the largest runs together, each where
+it was evaluated last, as many as have questions enough; there, guesses are taken to be independent.
 
 Metrics that count nothing (log-probabilities) are tested by their standard errors in the same way: where they exceed
 chance for certain and cover a tenth of the way. Where nobody knows the errors (BLEU in somebody's table), a rise is
@@ -40,7 +43,7 @@ class Departure:
       leaves_at: the least compute at which it departs and covers the share that matters; NaN if nowhere.
       leaves: whether it does, having been below that share at less compute.
       at_chance: scales below `leaves_at` (or of all, if that is nowhere) with less than that share.
-      upper: 95 % upper bound (Clopper and Pearson) of the share at the largest scales, as many of them as have
+      upper: 95 % upper bound (Clopper and Pearson) of the share of the largest runs, as many of them as have
         `questions` together, or all.
       asked: questions of those.
       questions: how many it takes to find a departure that covers that share, in nine cases of ten.
@@ -112,8 +115,9 @@ def _departure(scales: Scales, right, questions, p, tests: int, alpha: float, le
     wanted = max(scales.chance + least_share * (1 - scales.chance), null)
     threshold = alpha / tests
     needed = _questions(null, wanted, threshold)
-    last = np.cumsum(questions[::-1])[::-1] < needed + questions  # from the largest down, until there are enough
-    asked = int(questions[last].sum())
+    ends, trials = scales.final_counts
+    last = np.cumsum(trials[::-1])[::-1] < needed + trials  # from the largest run down, until there are enough
+    asked = int(trials[last].sum())
     below = special.bdtr(right, questions, scales.chance)
     return Departure(
         flops=scales.flops,
@@ -124,7 +128,7 @@ def _departure(scales: Scales, right, questions, p, tests: int, alpha: float, le
         leaves_at=leaves_at,
         leaves=bool(matters.any() and before.any()),
         at_chance=int(before.sum()),
-        upper=float((_upper(int(right[last].sum()), asked) - scales.chance) / (1 - scales.chance)),
+        upper=float((_upper(int(ends[last].sum()), asked) - scales.chance) / (1 - scales.chance)),
         asked=asked,
         questions=needed,
         below=int((below < threshold).sum()),
@@ -177,7 +181,7 @@ def _exceeds(scales: Scales, least_share: float) -> tuple[np.ndarray, np.ndarray
     from scipy import special  # takes as long to import as all of genlab.scaling
 
     variance = np.nansum(np.where(np.isfinite(scales.share), scales.error, np.nan) ** 2, axis=1)
-    error = np.maximum(np.sqrt(variance) / scales.seeds, 1e-12)
+    error = np.maximum(np.sqrt(variance / scales.seeds), 1e-12)  # of one run: seeds are asked the same questions
     return scales.flops, scales.mean >= least_share, special.ndtr(-scales.mean / error)
 
 

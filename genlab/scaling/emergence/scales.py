@@ -54,9 +54,23 @@ class Scales:
 
     @property
     def counts(self) -> tuple[np.ndarray, np.ndarray]:
-        """(right answers, questions) pooled over the seeds of each scale, int [S] each."""
+        """(right answers, questions) of each scale, int [S] each: those of one run, the mean over seeds."""
+        seeds = np.maximum(self.seeds, 1)
+        right, asked = self._right.sum(axis=1) / seeds, self.trials.sum(axis=1) / seeds
+        return np.rint(right).astype(int), np.rint(asked).astype(int)
+
+    @property
+    def final_counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """(right answers, questions) of each run where it was evaluated last, int [runs] each, by compute."""
+        scale, seed = np.nonzero(np.isfinite(self.share))
+        last = {run: place for place, run in enumerate(self.run[scale, seed])}
+        places = sorted(last.values())
+        return tuple(np.rint(counts[scale, seed][places]).astype(int) for counts in (self._right, self.trials))
+
+    @property
+    def _right(self) -> np.ndarray:
         value = self.chance + np.nan_to_num(self.share) * (METRICS[self.metric].perfect - self.chance)
-        return np.rint(value * self.trials).sum(axis=1).astype(int), self.trials.sum(axis=1).astype(int)
+        return np.rint(value * self.trials)
 
     @property
     def histories(self) -> "list[Scales]":
@@ -98,11 +112,10 @@ def pool(rows: pd.DataFrame) -> Scales:
       rows: of `Abilities.of`, sorted by compute.
     """
     logs = np.log(rows["flops"].to_numpy())
-    step = np.concatenate([[True], np.diff(logs) > _SAME])
-    cluster = np.cumsum(step) - 1
     sizes = rows["params"].fillna(0).to_numpy()
-    _, first, scale = np.unique(np.stack([cluster, sizes]), axis=1, return_index=True, return_inverse=True)
-    scale = scale.ravel()
+    run = rows.groupby(["run", "seed"], dropna=False, sort=False).ngroup().to_numpy()
+    scale = _scale_of(logs, sizes, run)
+    first = np.unique(scale, return_index=True)[1]
     place = pd.Series(scale).groupby(scale).cumcount().to_numpy()
     shape = (len(first), int(place.max()) + 1)
 
@@ -126,5 +139,24 @@ def pool(rows: pd.DataFrame) -> Scales:
         error=spread(error, np.nan),
         chance=float(chance[0]),
         params=np.where(sizes[first] > 0, sizes[first], np.nan),
-        run=spread(pd.factorize(rows["run"])[0], -1),
+        run=spread(run, -1),
     )
+
+
+def _scale_of(logs: np.ndarray, sizes: np.ndarray, runs: np.ndarray) -> np.ndarray:
+    """Which scale each row is of, [rows], ascending: of one size, near the first of it, and no run twice.
+
+    However densely a run is evaluated, its evaluations are no seeds of each other.
+    """
+    open_scales: dict[float, tuple[int, float, set[int]]] = {}
+    scale = np.empty(len(logs), int)
+    count = 0
+    for row, (log, size, run) in enumerate(zip(logs, sizes, runs, strict=True)):
+        number, start, seen = open_scales.get(size, (-1, -np.inf, set()))
+        if log - start > _SAME or run in seen:
+            number, start, seen = open_scales[size] = (count, log, set())
+            count += 1
+        seen.add(run)
+        scale[row] = number
+    order = np.argsort(pd.Series(logs).groupby(scale).mean().to_numpy(), kind="stable")
+    return np.argsort(order)[scale]

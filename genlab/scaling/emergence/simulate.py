@@ -3,7 +3,9 @@
 Each table has some tasks, scales a fixed factor apart, and seeds. Runs differ: each is as if it had a little more or
 less compute. Answers are counted out of so many questions. What is planted, in shares of the way from chance:
 
-  flat at chance           both metrics at chance; of the smooth one a run's value scatters
+  flat at chance           both metrics at chance; of the smooth one a run's value scatters. In half of the tasks whose
+                           chance is not 0 models give one answer to all questions: the seeds of a scale the same
+                           one, so that they share its luck in the questions
   smooth in both           both metrics follow one logistic curve, whose middle 80 % take four doublings or more
   sharp only in the metric the log-probability rises evenly, by 1.5 to 2 nats a doubling, for six or more; the answer is
                            right with that probability (Schaeffer et al. 2023, equation 1, with one token)
@@ -115,6 +117,10 @@ def draw(kind: str, plan: Plan, rng: np.random.Generator) -> tuple[Scales, Scale
     # A guesser is right now and then even where the chance is called 0.
     rate = np.clip(chance + sharp * (1 - chance), 0.01 if chance == 0 and kind == FLAT else 0.0, 1.0)
     right = rng.binomial(plan.questions, rate) / plan.questions
+    if kind == FLAT and chance > 0 and rng.random() < 0.5:
+        answers = round(1 / chance)
+        how_often = rng.multinomial(plan.questions, [chance] * answers) / plan.questions
+        right = np.broadcast_to(how_often[rng.integers(answers, size=(plan.scales, 1))], shape)
     common = {
         "task": kind, "flops": 1e18 * 2.0**doublings, "params": np.full(plan.scales, np.nan),
         "run": np.arange(right.size).reshape(shape),

@@ -142,11 +142,11 @@ def _flat(departure: Departure, sharp: Scales, smooth: str, rise: Sharpness | No
     least = np.clip(departure.upper, 0, 1)
     if departure.asked < departure.questions:
         needed = (
-            f"{math.ceil(departure.questions / max(departure.asked, 1))} times as many seeds or questions: "
-            f"{departure.questions} questions would find a departure that matters, {departure.asked} were asked"
+            f"{math.ceil(departure.questions / max(departure.asked, 1))} times as many questions, or seeds to call it "
+            f"flat: {departure.questions} questions would find a departure that matters, {departure.asked} were asked"
         )
         return UNDECIDED, told + f" {departure.asked} questions are too few to call it flat.", needed
-    return FLAT, told + f" At the largest scales it is below {least:.1%} with 95 % confidence.{below}", ""
+    return FLAT, told + f" The largest runs together are below {least:.1%} with 95 % confidence.{below}", ""
 
 
 def _rise(departure, sharp: Scales, smooth: Scales | None, shape, smooth_shape, bimodal: list, thresholds: Thresholds):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 FLOPS = 1e15 * 2.0 ** np.arange(10)
-LENGTH = 5
+LENGTH, QUESTIONS = 5, 1000
 
 
 def token_accuracy(flops, middle=1e16, width=0.6):
@@ -25,10 +25,10 @@ def metrics_at(flops: float, rng: np.random.Generator) -> dict[str, float]:
         ("facts", facts, -5 * (1 - facts), 0.0),
         ("parity", 0.5, np.log(0.5), 0.5),
     ):
-        right = rng.binomial(400, rate) / 400
+        right = rng.binomial(QUESTIONS, rate) / QUESTIONS
         floor = -5.0 if task == "facts" else np.log(0.5) if task == "parity" else LENGTH * np.log(0.2)
-        found |= {f"{task}/exact_match": right, f"{task}/exact_match_se": float(np.sqrt(rate * (1 - rate) / 400)),
-                  f"{task}/exact_match/chance": chance, f"{task}/examples": 400,
+        found |= {f"{task}/exact_match": right, f"{task}/exact_match_se": float(np.sqrt(rate * (1 - rate) / QUESTIONS)),
+                  f"{task}/exact_match/chance": chance, f"{task}/examples": QUESTIONS,
                   f"{task}/log_probability": min(log_p + 0.01 * rng.standard_normal(), 0.0),
                   f"{task}/log_probability_se": 0.01, f"{task}/log_probability/chance": floor}  # fmt: skip
     found |= {"copy/token_accuracy": accuracy, "copy/token_accuracy/chance": 0.2, "copy/answer_length": LENGTH}

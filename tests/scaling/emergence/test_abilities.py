@@ -15,7 +15,7 @@ def test_run_records_with_histories(records):
     assert found.tasks == ["copy", "facts", "parity"] and found.metrics("copy") == [
         "exact_match", "log_probability", "token_accuracy"]  # fmt: skip
     rows = found.of("copy", "exact_match")
-    assert len(rows) == 30 and set(rows["examples"]) == {400} and set(rows["answer_length"]) == {5}
+    assert len(rows) == 30 and set(rows["examples"]) == {1000} and set(rows["answer_length"]) == {5}
     assert rows["flops"].is_monotonic_increasing and rows["flops"].nunique() == 10
     assert set(rows["loss"].round(1)) == {round(3 - 0.1 * i, 1) for i in range(10)}
     assert [row.reason for row in found.left_out] == ["not finished"]

@@ -74,3 +74,21 @@ def test_smooth_metrics_rise_by_their_errors_or_by_rank():
     assert found["known"].flops <= 1e18 * 2**4 and not found["known"].by_rank
     assert found["unknown"].by_rank and found["unknown"].flops <= 1e18 * 2**4
     assert np.isnan(found["flat"].flops) and np.isnan(found["level"].flops)
+
+
+def test_models_that_all_give_one_answer_share_its_luck():
+    """Half of 200 questions are right by chance; the sample has 112, and five seeds answer them all alike."""
+    flat, _ = planted(FLAT)
+    luck = np.where(np.arange(8) < 4, -0.1, 0.12)[:, None] * np.ones((1, 5))
+    alike = dataclasses.replace(flat, chance=0.5, share=luck, trials=np.full((8, 5), 200.0))
+    found = departures({"task": alike})["task"]
+    assert alike.counts[1].tolist() == [200] * 8 and alike.counts[0][-1] == 112
+    assert np.isnan(found.certain_from) and not found.leaves
+
+
+def test_a_run_that_is_evaluated_often_counts_once_for_being_flat():
+    flat, _ = planted(FLAT, scales=20, seeds=1)
+    often = dataclasses.replace(flat, chance=0.25, share=np.zeros((20, 1)), run=np.zeros((20, 1), int))
+    once = departures({"task": often})["task"]
+    each = departures({"task": dataclasses.replace(often, run=np.arange(20)[:, None])})["task"]
+    assert once.asked == 200 < once.questions and each.asked >= each.questions and once.upper > each.upper

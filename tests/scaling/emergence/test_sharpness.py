@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from genlab.scaling.emergence.abilities import read_abilities
@@ -80,6 +81,16 @@ def test_runs_with_a_history_are_curves_of_their_own(records):
     assert sharpness(scales(share)).index < 0.45
     pooled = pool(read_abilities(records).of("copy", "exact_match"))
     assert len(pooled.histories) == 3 and pooled.share.shape == (20, 2)
+
+
+def test_dense_evaluations_of_one_run_are_no_seeds_of_each_other():
+    """Every 1 % of compute, of two runs; and runs of one name are told apart by their seeds."""
+    flops = np.repeat(1e18 * 1.01 ** np.arange(30), 2)
+    table = pd.DataFrame({"task": "t", "metric": "exact_match", "value": 0.5, "flops": flops, "run": "small",
+                          "seed": [0, 1] * 30, "chance": 0.0, "examples": 100, "params": 1e3})  # fmt: skip
+    pooled = pool(read_abilities(table).of("t", "exact_match"))
+    assert pooled.share.shape == (30, 2) and len(pooled.histories) == 2
+    assert all(len(set(runs)) == 2 for runs in pooled.run) and np.all(np.diff(pooled.flops) > 0)
 
 
 def test_seeds_in_two_camps_are_reported():

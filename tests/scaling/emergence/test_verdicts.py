@@ -39,7 +39,7 @@ def test_a_plan_that_cannot_be_drawn_is_refused():
 def test_too_few_questions_are_not_called_flat():
     flat, _ = draw(FLAT, Plan(questions=4, seeds=1), np.random.default_rng(0))
     found = verdict_on(flat)
-    assert found.kind == UNDECIDED and "times as many seeds or questions" in found.needed
+    assert found.kind == UNDECIDED and "times as many questions, or seeds" in found.needed
 
 
 def test_flat_in_the_metric_and_rising_underneath():
