@@ -150,16 +150,16 @@ def _check(rows: pd.DataFrame, source: str) -> None:
         name = f"{task}/{metric}"
         if metric not in METRICS:
             raise ValueError(f"{source}: no metric is called {metric!r}; {nearest(metric, list(METRICS))}")
-        if part["chance"].isna().any():
-            raise ValueError(
-                f"{source}: {name} has no chance level, the score of one who has learnt only the format: "
-                f"--chance={task}=0.25 of four choices, =0 where guessing cannot succeed, --chance=0 for all tasks"
-            )
         low, high = sorted((METRICS[metric].worst, METRICS[metric].perfect))
         for what in ("value", "chance"):
             if (wrong := (part[what] < low - 1e-9) | (part[what] > high + 1e-9)).any():
                 hint = "a share between 0 and 1 (percent: COLUMN*0.01)" if metric in _SHARES else f"{low:g} to {high:g}"
                 raise ValueError(f"{source}: {what} of {name} is {part.loc[wrong, what].iloc[0]:g}; it must be {hint}")
+        if part["chance"].isna().any():
+            raise ValueError(
+                f"{source}: {name} has no chance level, the score of one who has learnt only the format: "
+                f"--chance={task}=0.25 of four choices, =0 where guessing cannot succeed, --chance=0 for all tasks"
+            )
         if metric in (*SHARP, *SMOOTH) and (part["chance"] == METRICS[metric].perfect).any():
             raise ValueError(f"{source}: the chance level of {name} is {METRICS[metric].perfect:g}, as good as can be")
 

@@ -30,6 +30,7 @@ import numpy as np
 from genlab.scaling.emergence.abilities import Abilities
 from genlab.scaling.emergence.logistic import fit_logistic
 from genlab.scaling.emergence.metrics import METRICS
+from genlab.scaling.emergence.scales import draw_runs
 
 RULE = "mean of all forms, weighted by inverse mean square errors of a rolling backtest within the rows fitted"
 TOLERANCE = 0.1  # root mean square error of a forecast that foretells
@@ -260,12 +261,12 @@ def _weights(errors: np.ndarray) -> np.ndarray:
 
 
 def _interval(all_forms, weights, train: Rows, test: Rows, errors, resamples: int, seed: int):
-    """95 % intervals of new scores: refits to resampled rows, and errors as large as the backtest's."""
+    """95 % intervals of new scores: refits to resampled runs, and errors as large as the backtest's."""
     rng = np.random.default_rng(seed)
     scatter = float(np.sqrt(np.mean((weights @ errors) ** 2)))
     drawn = []
-    for _ in range(resamples):
-        picked = train.take(np.sort(rng.integers(0, len(train), len(train))))
+    for counts in draw_runs(train.run.astype(str), resamples, rng):
+        picked = train.take(np.repeat(np.arange(len(train)), counts))
         said = weights @ np.stack([predict(form, picked, test) for form in all_forms])
         drawn.append(said + scatter * rng.standard_normal(len(test)))
     return np.clip(np.percentile(drawn, [2.5, 97.5], axis=0), 0.0, 1.0)

@@ -53,6 +53,11 @@ class Scales:
         return np.log(self.flops)[scale], self.share[scale, seed]
 
     @property
+    def row_runs(self) -> np.ndarray:
+        """Which run each of `rows` is of, int [rows]."""
+        return self.run[np.isfinite(self.share)]
+
+    @property
     def counts(self) -> tuple[np.ndarray, np.ndarray]:
         """(right answers, questions) of each scale, int [S] each: those of one run, the mean over seeds."""
         seeds = np.maximum(self.seeds, 1)
@@ -113,7 +118,7 @@ def pool(rows: pd.DataFrame) -> Scales:
     """
     logs = np.log(rows["flops"].to_numpy())
     sizes = rows["params"].fillna(0).to_numpy()
-    run = rows.groupby(["run", "seed"], dropna=False, sort=False).ngroup().to_numpy()
+    run = pd.factorize(rows["run"])[0]
     scale = _scale_of(logs, sizes, run)
     first = np.unique(scale, return_index=True)[1]
     place = pd.Series(scale).groupby(scale).cumcount().to_numpy()
@@ -141,6 +146,24 @@ def pool(rows: pd.DataFrame) -> Scales:
         params=np.where(sizes[first] > 0, sizes[first], np.nan),
         run=spread(run, -1),
     )
+
+
+def draw_runs(runs: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each row is in each resample of a bootstrap, int [resamples, rows].
+
+    Whole runs are drawn, as the evaluations of one run are no independent evidence (the cluster bootstrap; Davison and
+    Hinkley 1997, section 3.8); single rows of a table of one run.
+
+    Args:
+      runs: which run each row is of, [rows], any labels.
+      resamples: how many.
+      rng: draws.
+    """
+    names, run = np.unique(runs, return_inverse=True)
+    run = run if len(names) > 1 else np.arange(len(run))
+    clusters = int(run.max()) + 1
+    drawn = rng.integers(clusters, size=(resamples, clusters))
+    return np.stack([np.bincount(one, minlength=clusters)[run] for one in drawn])
 
 
 def _scale_of(logs: np.ndarray, sizes: np.ndarray, runs: np.ndarray) -> np.ndarray:

@@ -6,9 +6,9 @@ A metric's share s of the way from chance to always right is fitted against trai
   power_floor         1 - s = E + A / C^alpha, which has no break
   broken_1            1 - s = E + b / C^c0 (1 + (C/d1)^(1/f1))^(-c1 f1), one break (Caballero et al. 2022)
 
-by least squares. A break is more than a curve that fits: a law with one has three
-parameters more. So all three are fitted again without each inner part of the compute range and judged there; a break is
-supported where the broken law's error is at least a tenth below that of both others.
+by least squares; the intervals are of a bootstrap over runs. A break is more than a curve that fits: a law with one has
+three parameters more. So all three are fitted again without each inner part of the compute range and judged there; a
+break is supported where the broken law's error is at least a tenth below that of both others.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from genlab.scaling.emergence.scales import Scales
+from genlab.scaling.emergence.scales import Scales, draw_runs
 from genlab.scaling.fitting.bootstrap import Refits
 from genlab.scaling.fitting.derivatives import Table
 from genlab.scaling.fitting.minimize import follow
@@ -47,11 +47,12 @@ def shapes(scales: Scales, resamples: int = 50, seed: int = 0) -> dict[str, Any]
       laws: law -> parameters, interval_95 of each, error (root mean square of the share), held_out_error, curve
         (flops, share, low, high: 95 % band); break_at: FLOPs, with its interval; break_supported; and words.
     """
-    x, share = (scales if len(scales.rows[0]) <= _MOST_ROWS else scales.thinned()).rows
+    scales = scales if len(scales.rows[0]) <= _MOST_ROWS else scales.thinned()
+    x, share = scales.rows
     if len(x) <= len(_LAWS[BROKEN].parameters) + 1 or len(np.unique(x.round(3))) < 5:
         return None
     fold = _folds(x)
-    found = {name: _fit(law, x, share, fold, resamples, seed) for name, law in _LAWS.items()}
+    found = {name: _fit(law, x, share, scales.row_runs, fold, resamples, seed) for name, law in _LAWS.items()}
     smooth = min((SIGMOID, SMOOTH_LAW), key=lambda name: found[name]["held_out_error"])
     errors = {name: found[name]["held_out_error"] for name in (smooth, BROKEN)}
     supported = errors[BROKEN] < _BETTER * errors[smooth]
@@ -66,12 +67,12 @@ def shapes(scales: Scales, resamples: int = 50, seed: int = 0) -> dict[str, Any]
             "words": words}  # fmt: skip
 
 
-def _fit(law: Law, x: np.ndarray, share: np.ndarray, fold: np.ndarray, resamples: int, seed: int) -> dict[str, Any]:
+def _fit(law: Law, x: np.ndarray, share: np.ndarray, run: np.ndarray, fold: np.ndarray, resamples: int, seed: int):
     rng = np.random.default_rng(seed)
     table = Table(x[None], share if law.response == "accuracy" else 1 - share)
     parts = range(1, fold.max())  # the inner ones
     left_out = np.array([np.where(fold == part, 0.0, 1.0) for part in parts])
-    drawn = np.array([np.bincount(rng.integers(0, len(x), len(x)), minlength=len(x)) for _ in range(resamples)])
+    drawn = draw_runs(run, resamples, rng).astype(float)
     found = law.values(_minima(law, table, np.concatenate([np.ones((1, len(x))), left_out, drawn]), seed))
     fitted, without, samples = found[0], found[1 : 1 + len(parts)], found[1 + len(parts) :]
     line = np.linspace(x.min(), x.max(), _POINTS)

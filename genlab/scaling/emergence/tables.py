@@ -48,14 +48,21 @@ def long_table(frame: pd.DataFrame, tasks: str, source: str) -> pd.DataFrame:
     for name in _NUMBERS:
         rows[name] = pd.to_numeric(rows[name], errors="coerce").astype(float)
     rows["role"] = rows["role"].fillna("grid").astype(str)
-    rows = rows[np.isfinite(rows["value"])]
+    rows = _named_apart(rows[np.isfinite(rows["value"])])
     return _only(rows, kept, source) if kept else rows
+
+
+def _named_apart(rows: pd.DataFrame) -> pd.DataFrame:
+    """Runs of one name and several seeds are several runs: "small, seed 0" and so on."""
+    several = rows["seed"].notna() & (rows.groupby("run")["seed"].transform("nunique") > 1)
+    apart = rows["run"].astype(str) + ", seed " + rows["seed"].map("{:g}".format)
+    return rows.assign(run=rows["run"].where(~several, apart))
 
 
 def nearest(name: str, there: list[str]) -> str:
     """What to say of a name that is not there: the nearest right one, else all."""
     near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
-    near = near or [one for one in there if name.lower() in one.lower()][:1]
+    near = near or [one for one in there if name and name.lower() in one.lower()][:1]
     shown = ", ".join(there[:12]) + (", ..." if len(there) > 12 else "")
     return f"did you mean {near[0]!r}?" if near else f"there are: {shown}"
 
@@ -181,7 +188,8 @@ def parse_levels(text: str, what: str) -> Callable[[str, str], float]:
 
     def level(task: str, metric: str) -> float:
         names = (f"{task}/{metric}", task)
-        found = (number for pattern, number in levels if any(fnmatch.fnmatchcase(name, pattern) for name in names))
+        found = (number for pattern, number in levels
+                 if pattern in names or any(fnmatch.fnmatchcase(name, pattern) for name in names))  # fmt: skip
         return next(found, float("nan"))
 
     return level

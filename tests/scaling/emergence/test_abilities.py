@@ -75,7 +75,8 @@ def test_means_over_subjects_tell_nothing():
         ({"columns": "flops=C (1e22)"}, "no column 'C (1e22)'; did you mean 'C (1e21)'?"),
         ({"tasks": "word_exact_match"}, "no column 'word_exact_match'; did you mean 'words_exact_match'?"),
         ({"tasks": ""}, "a table with a column a task: name them"),
-        ({"tasks": "rank/accuracy=Percent"}, "it must be a share between 0 and 1 (percent: COLUMN*0.01)"),
+        ({"tasks": ""}, "a pattern such as acc_*; there are: Model, Family"),
+        ({"tasks": "rank/accuracy=Percent", "chance": ""}, "it must be a share between 0 and 1 (percent: COLUMN*0.01)"),
         ({"tasks": "Percent*0.O1"}, "'0.O1' is not a number; a column and a factor are NAME*1e21"),
         ({"chance": "a lot"}, "--chance: 'a lot' is not TASK=NUMBER"),
         ({"chance": "1"}, "the chance level of words/exact_match is 1, as good as can be"),
@@ -86,6 +87,13 @@ def test_what_cannot_be_used_is_one_line(wide, arguments, message):
     with pytest.raises(ValueError, match="^[^\n]+$") as caught:
         read_abilities(wide, **{"columns": COLUMNS, "tasks": TASKS, "chance": "0"} | arguments)
     assert message in str(caught.value)
+
+
+def test_runs_of_one_name_are_told_apart_by_their_seeds():
+    table = pd.DataFrame({"task": "quiz [hard]/accuracy", "value": 0.5, "run": ["small", "small", "large"] * 3,
+                          "seed": [0, 1, 0] * 3, "flops": np.repeat([1e18, 1e19, 1e20], 3)})  # fmt: skip
+    found = read_abilities(table, chance="quiz [hard]=0.25").frame
+    assert list(found["run"][:3]) == ["small, seed 0", "small, seed 1", "large"] and set(found["chance"]) == {0.25}
 
 
 def test_an_overflowed_compute_is_called_by_its_name(wide):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genlab.scaling.emergence.abilities import read_abilities
-from genlab.scaling.emergence.foretell import Form, Rows, foretell, foretold_from, forms, predict, rows_of
+from genlab.scaling.emergence.foretell import Form, Rows, _interval, foretell, foretold_from, forms, predict, rows_of
 from genlab.scaling.emergence.logistic import fit_logistic
 
 
@@ -76,3 +76,18 @@ def test_too_few_rows_are_not_forecast(rows):
     few = rows.take(np.arange(9))
     assert foretell(dataclasses.replace(few, held_out=np.arange(9) > 6)) is None
     assert isinstance(few, Rows) and Form(("flops",)).name == "flops"
+
+
+def test_intervals_are_of_runs_and_not_of_their_evaluations():
+    """Three runs of nine evaluations, apart: rows drawn singly would know the mean sqrt(9) times too well."""
+    flops = np.tile(1e15 * 2.0 ** np.arange(9), 3)
+    run, offset = np.repeat(["a", "b", "c"], 9).astype(object), np.repeat([-0.3, 0.0, 0.3], 9)
+    score = 1 / (1 + np.exp(offset - 0.2 * np.log(flops / 1e17)))
+    nothing = np.full(27, np.nan)
+    rows = Rows(score, flops, nothing, nothing, np.full(27, "", object), run, flops > 1e17, {}, 0.0, np.nan, 0.0)
+    train, test = rows.take(~rows.held_out), rows.take(rows.held_out)
+    widths = [
+        np.mean(np.diff(_interval(forms(rows), np.ones(1), one, test, np.zeros((1, 1)), resamples=100, seed=0), axis=0))
+        for one in (train, dataclasses.replace(train, run=np.arange(len(train)).astype(object)))
+    ]
+    assert 2 < widths[0] / widths[1] < 5, widths

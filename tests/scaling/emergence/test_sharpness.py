@@ -8,7 +8,7 @@ import pytest
 
 from genlab.scaling.emergence.abilities import read_abilities
 from genlab.scaling.emergence.bimodality import bimodal_scales
-from genlab.scaling.emergence.scales import Scales, pool
+from genlab.scaling.emergence.scales import Scales, draw_runs, pool
 from genlab.scaling.emergence.sharpness import isotonic, sharpness, window_shares
 
 
@@ -91,6 +91,14 @@ def test_dense_evaluations_of_one_run_are_no_seeds_of_each_other():
     pooled = pool(read_abilities(table).of("t", "exact_match"))
     assert pooled.share.shape == (30, 2) and len(pooled.histories) == 2
     assert all(len(set(runs)) == 2 for runs in pooled.run) and np.all(np.diff(pooled.flops) > 0)
+
+
+def test_a_bootstrap_draws_whole_runs():
+    """Of two runs, one or the other or both; of one run its rows, as there is nothing else."""
+    drawn = draw_runs(np.array(["a", "b", "b", "a"]), 200, np.random.default_rng(0))
+    assert {tuple(row) for row in drawn.tolist()} == {(2, 0, 0, 2), (1, 1, 1, 1), (0, 2, 2, 0)}
+    alone = draw_runs(np.zeros(4), 200, np.random.default_rng(0))
+    assert len(np.unique(alone, axis=0)) > 20 and np.all(alone.sum(axis=1) == 4)
 
 
 def test_seeds_in_two_camps_are_reported():
