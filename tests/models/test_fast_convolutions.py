@@ -45,3 +45,16 @@ def test_convolution(kernel_size, stride, padding, places, monkeypatch):
     monkeypatch.setattr(fast_convolutions, "_PLACES", places)
     assert_parity(lambda x, kernel: ops.convolution(x, kernel, stride, padding), normal(4, 9, 10, 3),
                   normal(kernel_size, kernel_size, 3, 5), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("height, width, channels, features, kernel_size, stride, padding", [
+    (2, 2, 3, 32, 3, 1, 1), (1, 1, 32, 3, 3, 1, 1), (1, 6, 3, 5, 4, 2, 2), (5, 2, 3, 5, 3, 2, 3)])
+def test_images_smaller_than_the_kernel(height, width, channels, features, kernel_size, stride, padding):
+    """Forward, they are matmuls."""
+    x, kernel = normal(4, height, width, channels), normal(kernel_size, kernel_size, channels, features)
+
+    def convolve(x, kernel):
+        return ops.convolution(x, kernel, stride, padding)
+
+    assert_parity(convolve, x, kernel, tolerance=1e-5)
+    assert "conv_general_dilated" not in str(jax.make_jaxpr(convolve)(x, kernel))
