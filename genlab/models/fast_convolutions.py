@@ -90,8 +90,8 @@ def _correlate_by_columns(x_BIJC, kernel_KLCF, padding, stride):
     """All that each result meets side by side, times the kernel: one matmul, for images smaller than the kernel.
 
     XLA's convolution runs there at 1 to 6 GFLOP/s, this at 55 to 65: 32 x 2 x 2 from 128 to 128 channels take .65 ms in
-    place of 7.2, from 512 to 512 11 in place of 720 (one core); from 3 x 3 on there is little between them. The step of a
-    DDPM++ of width 64 on 32 x 16 x 16, whose lowest level is 2 x 2, takes a tenth less.
+    place of 7.2, from 512 to 512 11 in place of 720 (one core); from 3 x 3 on there is little between them. The step
+    of a DDPM++ of width 64 on 32 x 16 x 16, whose lowest level is 2 x 2, takes a tenth less.
     """
     K, L, C, F = kernel_KLCF.shape
     padded = jnp.pad(x_BIJC, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
