@@ -10,6 +10,7 @@ from genlab.configuration import ConfigError
 from genlab.models import ops
 from genlab.models.attention import KVCache
 from genlab.models.layers import Initialization
+from genlab.models.placement import place
 from genlab.models.token_losses import token_losses
 from genlab.models.transformer import Remat, Transformer, TransformerConfig
 
@@ -118,7 +119,8 @@ class GPT(nn.Module):
                 f"{T} tokens are longer than the model's context_length {self.context_length}: "
                 f"shorten the sequence or raise context_length"
             )
-        x_BTD = ops.embed(self.token_embedding, tokens_BT)
+        # Whole along D, for devices share tokens: XLA weighs a table cut along D, and warns that this would not do.
+        x_BTD = ops.embed(place(self.token_embedding, "VD"), tokens_BT)
         if self.positions == "learned":
             if cache is None:
                 x_BTD = x_BTD + self.position_embedding[:T]
