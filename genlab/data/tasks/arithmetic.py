@@ -57,7 +57,10 @@ class Subtraction(Arithmetic):
 
 @dataclass(frozen=True)
 class Multiplication(Arithmetic):
-    """a b. The steps are the products of the first number with each digit of the second."""
+    """a b. The steps are the products of the first number with each digit of the second, from the highest on.
+
+    Without what place a digit has: 34*20 is another problem, which may be held out.
+    """
 
     digits: int = 2
     tag: str = "M"
@@ -65,8 +68,7 @@ class Multiplication(Arithmetic):
     def problem(self, random: Random) -> Problem:
         """See `Task`."""
         a, b = self.operands(random)
-        parts = [int(digit) * 10**place for place, digit in enumerate(str(b)[::-1])]
-        steps = ",".join(f"{a}*{part}={a * part}" for part in reversed(parts))
+        steps = ",".join(f"{a}*{digit}={a * int(digit)}" for digit in str(b))
         return Problem(f"{a}*{b}", self.written(a * b), f"{min(a, b)}*{max(a, b)}", steps)
 
 

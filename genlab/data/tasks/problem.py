@@ -2,7 +2,8 @@
 
 The side of a problem is a hash of its content, which is what it asks, whatever the order or the format: a + b and
 b + a, written plainly or reversed, in this task or in another one, in training or in an evaluation, are held out
-together or not at all. So no config can bring a held-out problem into training.
+together or not at all. So no config can bring a held-out problem into training. Worked steps state no problem of their
+own task; of an easier one they may: those of sums of three digits state sums of one.
 """
 
 import abc

@@ -155,7 +155,7 @@ def test_worked_steps():
 
     assert steps(Addition(2), "57+68") == "7+8=15,5+6+1=12"
     assert steps(Subtraction(2), "55-28") == "15-8=7,5-1-2=2"
-    assert steps(Multiplication(2), "34*27") == "34*20=680,34*7=238"
+    assert steps(Multiplication(2), "34*27") == "34*2=68,34*7=238"
     assert steps(Parity(4), "0110") == "0100"
     for problem in (*Addition(3).problems("train", 200), *Subtraction(3).problems("train", 200)):
         for line in problem.steps.split(","):
@@ -165,6 +165,15 @@ def test_worked_steps():
         assert int(digits) == int(problem.answer) % 10 ** len(digits)
     program = Variables(4).problem(Random(0))
     assert f"{program.prompt[-1]}={program.answer}" in program.steps
+
+
+@pytest.mark.parametrize("task", [Addition(2), Subtraction(2), Multiplication(2), ModularAddition(31)],
+                         ids=lambda task: task.name)
+def test_worked_steps_state_no_held_out_problem(task):
+    """As prompts are written: an answer that a training problem's steps give away would be no held-out one."""
+    given_away = {line.partition("=")[0] for problem in task.problems("train", 2_000)
+                  for line in problem.steps.split(",")}
+    assert not given_away & {problem.prompt for problem in task.problems("held_out", 500)}
 
 
 def test_a_task_that_cannot_be_is_one_line():
