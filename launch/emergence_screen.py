@@ -47,7 +47,6 @@ def verdict_table(verdicts: Sequence[Verdict], found: Verdicts) -> Table:
     rows = table("task", "verdict", "best", "leaves at", "sharp x2", "smooth x2", "smooth from", "foretold from")
     for verdict in verdicts:
         numbers = verdict.numbers
-        told = (found.forecasts.get(verdict.task, {}).get(verdict.sharp) or {}).get("foretold") or {}
         rows.add_row(
             verdict.task,
             verdict.kind + (" (rising)" if verdict.rising else ""),
@@ -55,7 +54,7 @@ def verdict_table(verdicts: Sequence[Verdict], found: Verdicts) -> Table:
             _flops(numbers["departure"]["leaves_at"]),
             *(f"{numbers[name]['index']:.0%}" if numbers[name] else "" for name in ("sharpness", "smooth_sharpness")),
             _flops(numbers["rises_from"]),
-            _flops(told.get("flops")) if _before(told.get("flops"), numbers["departure"]["leaves_at"]) else "",
+            _flops(found.foretold_from(verdict.task)) or "not before" * bool(verdict.emergent and verdict.smooth),
         )
     return rows
 
@@ -84,10 +83,6 @@ def show_simulation(found: Simulated, console: Console) -> None:
     for planted in PLANTED:
         rows.add_row(planted, f"{found.right(planted):.1%}", *(str(found.verdicts[planted][kind]) for kind in seen))
     console.print(rows)
-
-
-def _before(foretold: float | None, leaves_at: float | None) -> bool:
-    return foretold is not None and leaves_at is not None and foretold < leaves_at
 
 
 def _flops(value: float | None) -> str:

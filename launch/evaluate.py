@@ -30,6 +30,7 @@ A standard error that one example alone cannot have is printed as unknown, and i
 import dataclasses
 import json
 import math
+import re
 
 from absl import flags
 
@@ -106,7 +107,7 @@ def main() -> int:
         return 0
     print(f"step {run.step} of {_WORKDIR.value}, on {_EXAMPLES.value or 'all'} held-out examples")
     width = max(map(len, found))
-    for name, (mean, standard_error) in sorted(found.items()):
+    for name, (mean, standard_error) in sorted(found.items(), key=_by_number):
         if not name.endswith(_COMPANIONS):
             chance = f" (chance {found[f'{name}/chance'].mean:.5g})" if f"{name}/chance" in found else ""
             error = "unknown" if math.isnan(standard_error) else f"{standard_error:.5f}"
@@ -116,6 +117,11 @@ def main() -> int:
         for name, score in read.items():
             print(f"  {name}  {score}")
     return 0
+
+
+def _by_number(item):
+    """Names in the order of the numbers in them: 2_to_3 before 16_to_31."""
+    return [int(piece) if piece.isdigit() else piece for piece in re.split(r"(\d+)", item[0])]
 
 
 def _set_up(evaluation, run):

@@ -43,6 +43,8 @@ def attention_maps(weights: np.ndarray, tokens: Sequence[str]) -> Figure:
                 axis.set_major_locator(MaxNLocator(5, integer=True))
     bar = figure.colorbar(panels[0, 0].images[0], ax=panels, fraction=0.02, aspect=30)
     bar.set_label("attention")
+    figure.supylabel("the token that looks", fontsize=7)
+    figure.supxlabel("the token looked at", fontsize=7)
     return figure
 
 

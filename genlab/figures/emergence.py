@@ -23,7 +23,7 @@ from genlab.scaling.emergence.scales import HISTORY
 from genlab.scaling.emergence.shapes import BROKEN, SIGMOID
 from genlab.scaling.emergence.verdict import FLAT, Verdict
 
-_ROWS = 5  # tasks of a figure
+_ROWS, _LOW_ROWS = 5, 7  # tasks of a figure
 _MOST = 20  # tasks that are drawn
 _ROW = 1.75  # inches
 _BAND = 0.15
@@ -36,15 +36,17 @@ def emergence_gallery(abilities: Abilities, found: Verdicts) -> list[Panel]:
     both, alone = ([verdict for verdict in ordered if bool(verdict.smooth) == has] for has in (True, False))
     pages = [both[i : i + _ROWS] for i in range(0, len(both), _ROWS)]
     pages += [alone[i : i + 2 * _ROWS] for i in range(0, len(alone), 2 * _ROWS)]
-    names = ["emergence", *(f"emergence_{number}" for number in range(2, len(pages) + 1))]
     panels = [
-        Panel(name, sharp_and_smooth(abilities, found, page), _SIDES) for name, page in zip(names, pages, strict=True)
+        Panel(_numbered("emergence", number), sharp_and_smooth(abilities, found, page), _SIDES)
+        for number, page in enumerate(pages, start=1)
     ]
     explained = [verdict for verdict in ordered if _has_parts(abilities, verdict)]
     if explained:
         panels.append(Panel("emergence_explained", exact_match_explained(abilities, explained), _EXPLAINED))
     if inputs := [name for name in ("loss", "params") if abilities.frame[name].nunique() > 2]:
-        panels.append(Panel("emergence_against", against(abilities, ordered[: _ROWS + 1], inputs), _AGAINST))
+        for number, first in enumerate(range(0, len(ordered), _LOW_ROWS), start=1):
+            figure = against(abilities, ordered[first : first + _LOW_ROWS], inputs)
+            panels.append(Panel(_numbered("emergence_against", number), figure, _AGAINST))
     return panels
 
 
@@ -83,11 +85,7 @@ def sharp_and_smooth(abilities: Abilities, found: Verdicts, verdicts: Sequence[V
         axes.set_visible(False)
     _compute_axes([column[column.size - 1 - (len(cells) < grid.size and place)] for place, column in enumerate(grid.T)],
                   abilities.frame["flops"])  # fmt: skip
-    handles, labels = _legend(grid.ravel())
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), columnspacing=1.4)
-    if colours is not None:
-        smallest, largest = style.count(colours.norm.vmin), style.count(colours.norm.vmax)
-        style.note(figure, f"colour: parameters, {smallest} (dark) to {largest} (bright)")
+    _close(figure, grid.ravel(), colours)
     return figure
 
 
@@ -107,10 +105,11 @@ def exact_match_explained(abilities: Abilities, verdicts: Sequence[Verdict]) -> 
         axes.set_axis_off()
     for axes, verdict in zip(grid.ravel(), verdicts, strict=False):
         _draw_explained(axes, abilities, verdict)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("share right")
     for axes in grid[-1]:
         _compute_axes([axes], abilities.frame["flops"])
-    handles, labels = _legend([*grid.ravel(), *(child for child in figure.axes if child not in grid)])
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), columnspacing=1.4)
+    _close(figure, [*grid.ravel(), *(child for child in figure.axes if child not in grid)])
     return figure
 
 
@@ -131,7 +130,7 @@ def against(abilities: Abilities, verdicts: Sequence[Verdict], inputs: Sequence[
         for side, name in zip(axes, inputs, strict=True):
             shown = rows if name == "loss" else rows.loc[rows.groupby(["run", "seed"], dropna=False)["flops"].idxmax()]
             _dots(side, shown[name], shown, colours)
-            side.axhline(rows["chance"].iloc[0], color=style.MUTED, linestyle="--", linewidth=0.8)
+            side.axhline(rows["chance"].iloc[0], color=style.MUTED, linestyle="--", linewidth=0.8, label="chance")
         axes[0].set_ylabel(_label(verdict.sharp))
         axes[0].set_title(verdict.task)
     for side, name in zip(grid[-1], inputs, strict=True):
@@ -144,6 +143,7 @@ def against(abilities: Abilities, verdicts: Sequence[Verdict], inputs: Sequence[
         else:
             style.quantity_axis(side.xaxis, low / 1.3, high * 1.3, style.count)
             side.set_xlabel("parameters")
+    _close(figure, grid.ravel(), colours)
     return figure
 
 
@@ -206,7 +206,7 @@ def _draw_explained(axes: Axes, abilities: Abilities, verdict: Verdict) -> None:
     log_p = abilities.of(verdict.task, "log_probability")
     small = {"markersize": 0.7 * style.marker_size(len(exact)), "linestyle": "none"}
     other.plot(log_p["flops"], log_p["value"], ".", color=style.MUTED, alpha=0.45, markersize=3, zorder=1,
-               label="log-probability (right)")  # fmt: skip
+               label="log-probability (nats, right)")  # fmt: skip
     axes.plot(exact["flops"], exact["value"], "o", color=style.CATEGORIES[0], label="exact match", zorder=4, **small)
     axes.plot(tokens["flops"], tokens["value"] ** length, "o", markerfacecolor="none", zorder=5, markeredgewidth=0.7,
               markeredgecolor=style.ACCENT, label="token accuracy to the power of the length", **small)  # fmt: skip
@@ -215,7 +215,7 @@ def _draw_explained(axes: Axes, abilities: Abilities, verdict: Verdict) -> None:
     axes.set_ylim(-0.04, 1.04)
     other.spines["right"].set_visible(True)
     other.tick_params(labelcolor=style.MUTED)
-    axes.set_title(f"{verdict.task}, {length:.3g} tokens")
+    axes.set_title(f"{verdict.task}, {length:.3g} token{'s' * (length != 1)}")
 
 
 def _has_parts(abilities: Abilities, verdict: Verdict) -> bool:
@@ -223,6 +223,10 @@ def _has_parts(abilities: Abilities, verdict: Verdict) -> bool:
     if verdict.sharp != "exact_match" or not {"token_accuracy", "log_probability"} <= set(there):
         return False
     return bool(abilities.of(verdict.task, "token_accuracy")["answer_length"].notna().all()) and verdict.kind != FLAT
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}_{number}"
 
 
 def _onsets(verdict: Verdict) -> tuple[float | None, float | None]:
@@ -241,6 +245,15 @@ def _compute_axes(row: Sequence[Axes], flops: pd.Series) -> None:
         style.quantity_axis(axes.xaxis, low / span, high * span, most=5)
         axes.set_xlabel("training compute (FLOPs)")
         axes.tick_params(labelbottom=True)
+
+
+def _close(figure: Figure, axes: Sequence[Axes], colours: style.SizeColours | None = None) -> None:
+    """The legend above, and what the colours mean below."""
+    handles, labels = _legend(axes)
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), columnspacing=1.4)
+    if colours is not None:
+        smallest, largest = style.count(colours.norm.vmin), style.count(colours.norm.vmax)
+        style.note(figure, f"colour: parameters, {smallest} (dark) to {largest} (bright)")
 
 
 def _legend(axes: Sequence[Axes]) -> tuple[list, list[str]]:

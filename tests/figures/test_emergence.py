@@ -48,7 +48,7 @@ def test_exact_match_stands_beside_token_accuracy_to_the_power_of_the_length(swe
     lines = {line.get_label(): line for line in axes_of(panels["emergence_explained"], "copy, 5 tokens").lines}
     exact, power = (lines[name].get_ydata() for name in ("exact match", "token accuracy to the power of the length"))
     assert power == pytest.approx(abilities.of("copy", "token_accuracy")["value"].to_numpy() ** 5)
-    assert np.abs(exact - power).max() < 0.1  # 400 questions
+    assert np.abs(exact - power).max() < 0.1  # 1,000 questions
 
 
 def test_sharp_and_smooth_metric_chance_runs_held_out_and_forecasts_are_drawn(swept):
@@ -65,6 +65,16 @@ def test_sharp_and_smooth_metric_chance_runs_held_out_and_forecasts_are_drawn(sw
     assert chance.get_ydata()[0] == pytest.approx(0.2**5) and smooth.get_ylabel() == "log-probability"
     (onset,) = {line.get_xdata()[0] for line in sharp.lines if line.get_label() == "leaves chance"}
     assert onset == verdict.numbers["departure"]["leaves_at"]
+
+
+def test_every_task_stands_against_the_loss_with_a_legend(swept, monkeypatch):
+    monkeypatch.setattr("genlab.figures.emergence._LOW_ROWS", 2)
+    table, found = swept
+    figures = {panel.name: panel.figure for panel in emergence_gallery(found.abilities(table), found)}
+    first, second = figures["emergence_against"], figures["emergence_against_2"]
+    titles = [axes.get_title(loc="left") for figure in (first, second) for axes in figure.axes]
+    assert titles == ["copy", "facts", "parity"] and second.axes[-1].get_xlabel() == "loss (better to the right)"
+    assert {text.get_text() for text in first.legends[0].get_texts()} == {"chance", "run", "held out"}
 
 
 def test_tasks_without_a_smooth_metric_stand_two_a_row():

@@ -48,6 +48,12 @@ class Verdicts:
         """How many tasks are of each kind that there is."""
         return {kind: count for kind, count in counted(self.verdicts).items() if count}
 
+    def foretold_from(self, task: str) -> float | None:
+        """The least FLOPs from which the smooth metric foretold the sharp one, if that was before it left chance."""
+        told = (self.forecasts.get(task, {}).get(self.verdicts[task].sharp) or {}).get("foretold") or {}
+        flops, leaves_at = told.get("flops"), self.verdicts[task].numbers["departure"]["leaves_at"]
+        return flops if flops and leaves_at and flops < leaves_at else None
+
     def abilities(self, frame: pd.DataFrame) -> Abilities:
         """The abilities in the table of run records that was analysed."""
         return read_abilities(frame, **self.reading)

@@ -85,6 +85,17 @@ def test_a_sweeps_records_are_judged_and_the_verdicts_saved(records, tmp_path):
     assert found.abilities(records).tasks == ["copy", "facts", "parity"] and found.kinds == {SMOOTH: 2, FLAT: 1}
 
 
+def test_foretold_is_what_was_known_before_the_sharp_metric_left_chance(records):
+    config = Emergence(laws=False, thresholds=Thresholds(resamples=50))
+    found = config.run(read_runs(records, needed=("params", "loss")))
+    told = found.forecasts["copy"]["exact_match"]["foretold"]
+    leaves_at = found.verdicts["copy"].numbers["departure"]["leaves_at"]
+    told["flops"] = 0.5 * leaves_at
+    assert found.foretold_from("copy") == 0.5 * leaves_at and found.foretold_from("parity") is None
+    told["flops"] = leaves_at
+    assert found.foretold_from("copy") is None
+
+
 def test_a_metric_of_the_wrong_kind_and_tasks_without_a_sharp_one_are_refused(records):
     with pytest.raises(ValueError, match="'bleu' is no sharp metric; there are: exact_match"):
         Emergence(sharp="bleu")
