@@ -45,8 +45,10 @@ def long_table(frame: pd.DataFrame, tasks: str, source: str) -> pd.DataFrame:
     if not len(rows):
         raise ValueError(f"{source} holds no evaluation of a task: no TASK/METRIC among its metrics")
     rows = rows.reindex(columns=[*OF_VALUE, *OF_RUN])
+    for _, values in rows.groupby("task", sort=False)["value"]:
+        _numbers(values, f"{source}: the values of {rows.loc[values.index[0], 'task']}")
     for name in _NUMBERS:
-        rows[name] = pd.to_numeric(rows[name], errors="coerce").astype(float)
+        rows[name] = _numbers(rows[name], f"{source}: {name}")
     rows["role"] = rows["role"].fillna("grid").astype(str)
     rows = _named_apart(rows[np.isfinite(rows["value"])])
     return _only(rows, kept, source) if kept else rows
@@ -84,10 +86,23 @@ def _column(frame: pd.DataFrame, own: str, source: str) -> pd.Series:
         return frame[own]
     if name not in frame:
         raise ValueError(f"{source} has no column {name!r}; {nearest(name, [str(name) for name in frame])}")
+    numbers = _numbers(frame[name], f"{source}: {name!r}")
     try:
-        return pd.to_numeric(frame[name], errors="coerce") * float(factor)
+        return numbers * float(factor)
     except ValueError:
         raise ValueError(f"{own!r}: {factor!r} is not a number; a column and a factor are NAME*1e21") from None
+
+
+def _numbers(values: pd.Series, what: str) -> pd.Series:
+    """Values as numbers, NaN for what is none.
+
+    Raises:
+      ValueError: none of them is one, though they are not empty.
+    """
+    found = pd.to_numeric(values, errors="coerce").astype(float)
+    if found.isna().all() and (text := values.dropna()).size:
+        raise ValueError(f"{what}: {text.iloc[0]!r} is not a number; write it without a unit or a sign of percent")
+    return found
 
 
 def _long(frame: pd.DataFrame) -> pd.DataFrame:

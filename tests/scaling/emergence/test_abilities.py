@@ -89,6 +89,18 @@ def test_what_cannot_be_used_is_one_line(wide, arguments, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("columns, tasks, message", [
+    ("flops=C (1e21)*1e21", "words_exact_match", "the values of words: '0.5%' is not a number; write it without"),
+    ("flops=C (1e21)*1e21", "words/accuracy=words_exact_match*0.01", "'words_exact_match': '0.5%' is not a number"),
+    ("flops=words_exact_match", "acc_quiz", "flops: '0.5%' is not a number"),
+])
+def test_numbers_with_units_are_one_line(wide, columns, tasks, message):
+    wide["words_exact_match"] = "0.5%"
+    with pytest.raises(ValueError, match="^[^\n]+$") as caught:
+        read_abilities(wide, columns, tasks, "0")
+    assert message in str(caught.value)
+
+
 def test_runs_of_one_name_are_told_apart_by_their_seeds():
     table = pd.DataFrame({"task": "quiz [hard]/accuracy", "value": 0.5, "run": ["small", "small", "large"] * 3,
                           "seed": [0, 1, 0] * 3, "flops": np.repeat([1e18, 1e19, 1e20], 3)})  # fmt: skip
