@@ -101,7 +101,8 @@ def _draw(axes: Axes, table: pd.DataFrame, named: dict[str, Named], task: str, m
     if low > 0 and high > 8 * low:
         style.loss_axis(axes.yaxis, low / 1.15, high * 1.3)
     else:
-        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        margin = 0.05 * max(high - low, 1e-3)
+        axes.set_ylim(low - margin, high + margin)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set(xlabel="examples in the prompt", ylabel=metric.replace("_", " "))
     axes.set_title(task.replace("_", " "))

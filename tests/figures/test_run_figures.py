@@ -72,3 +72,10 @@ def test_no_curve_over_k_is_one_line():
         k_shot(single)
     with pytest.raises(ConfigError, match='no evaluation of the run has "induction/prefix_matching" among its metrics'):
         induction(single)
+
+
+def test_of_a_task_with_many_metrics_the_sharp_one_stands_against_examples():
+    metrics = {f"addition_2{shots}/{name}": 0.5 for shots in ("", "_2shot")
+               for name in ("exact_match", "brier_score", "edit_distance", "exact_match/chance")}
+    (figure,) = run_figures([{**EVALUATIONS[0], "metrics": metrics}]).values()
+    assert [axes.get_ylabel() for axes in figure.axes] == ["exact match"]
