@@ -197,17 +197,24 @@ def _is_sharp(
     if shape.hidden and not found:
         return None, f"scales between {shape.start:.3g} and {shape.end:.3g} FLOPs: the step between two is too wide"
     if not camps and shape.agreement < _AGREEMENT:
-        low, high = shape.interval
-        seeds = int(np.median(scales.seeds)) if not scales.histories else shape.curves
-        factor = ((high - low) / 2 / max(abs(shape.index - line), 1e-3)) ** 2
-        wanted = max(math.ceil(max(seeds, 1) * factor), seeds + 1)
-        if wanted > _MOST_SEEDS:
-            span = f"{shape.start:.3g} to {shape.end:.3g} FLOPs"
-            return None, f"{scales.metric}: more scales within {span}, more than {_MOST_SEEDS} seeds otherwise"
-        return None, f"{scales.metric}: about {wanted} seeds a scale, where there are {seeds}"
+        return None, f"{scales.metric}: {_more_seeds(shape, scales, line)}"
     if found and not shape.levelled:
         return None, f"scales beyond {scales.flops[-1]:.3g} FLOPs: {scales.metric} has made {shape.top:.0%} of its way"
     return found, ""
+
+
+def _more_seeds(shape: Sharpness, scales: Scales, line: float) -> str:
+    """How many would take the interval's end to the line between sharp and smooth, if it shrinks as 1 / sqrt(seeds)."""
+    low, high = shape.interval
+    seeds, name = int(np.median(scales.seeds)), "seeds a scale"
+    if scales.histories:
+        seeds, name = shape.curves, "runs that show the rise"
+    reach = high - shape.index if shape.index < line else shape.index - low
+    wanted = max(math.ceil(max(seeds, 1) * (reach / max(abs(shape.index - line), 1e-3)) ** 2), seeds + 1)
+    if wanted > _MOST_SEEDS:
+        span = f"{shape.start:.3g} to {shape.end:.3g} FLOPs"
+        return f"more scales within {span}, more than {_MOST_SEEDS} {name} otherwise"
+    return f"about {wanted} {name}, where there are {seeds}"
 
 
 def _share(metric: str, shape: Sharpness) -> str:

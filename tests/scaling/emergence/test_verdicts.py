@@ -1,6 +1,7 @@
 """Verdicts in words: of planted kinds, of made-up sweeps, and what would decide."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -65,6 +66,26 @@ def test_seeds_in_two_camps_are_sharp_whatever_their_mean():
     assert verdict_on(scales(share)).numbers["sharpness"]["index"] < 0.45
     found = verdict_on(scales(share), scales(logistic(np.arange(8.0), 6.0)), 2e18)
     assert found.kind == IN_METRIC and len(found.numbers["bimodal"]) >= 4 and "two camps" in found.words
+
+
+@pytest.mark.parametrize("middles, kind", [((1.3, 1.4, 1.75, 2.7, 3.0), SHARP), ((1.6, 1.7, 2.9, 3.2, 3.4), SMOOTH)])
+def test_undecided_says_how_many_runs_would_decide_and_they_do(middles, kind):
+    """Runs on both sides of the line, each a curve; as many more of them as it says settle it."""
+
+    def of_runs(times):
+        share = np.stack([logistic(np.arange(12.0), middle, 5.7) for middle in middles * times], axis=1)
+        rise = scales(share, run=np.tile(np.arange(share.shape[1]), (12, 1)))
+        return verdict_on(rise, rise, 1e18)
+
+    few = of_runs(1)
+    wanted = int(re.search(r"about (\d+) runs that show the rise, where there are 5", few.needed)[1])
+    assert few.kind == UNDECIDED and 20 < wanted < 30 and of_runs(-(-wanted // 5)).kind == kind
+
+
+def test_undecided_says_how_many_seeds_a_scale_would_decide():
+    rise, noise = logistic(np.arange(12.0), 2.2, 5.6)[:, None], np.random.default_rng(4).standard_normal((12, 3))
+    seeds = scales(np.clip(rise + noise * rise * (1 - rise), 0, 1))
+    assert "about 17 seeds a scale, where there are 3" in verdict_on(seeds, seeds, 1e18).needed
 
 
 def test_a_rise_that_has_not_levelled_waits_for_larger_scales():
