@@ -3,7 +3,8 @@
     python -m launch.sweep --config=experiments/emergence/transliteration.py --workdir=runs/transliteration
     python -m launch.train --config=experiments/emergence/transliteration.py:cpu,32 --workdir=runs/letters
 
-A table of letters is learnt at once, one of pairs of letters entry by entry. Scales: `cpu`, and `accelerator` (longer words, larger lists), not run yet.
+A table of letters is learnt at once, one of pairs of letters entry by entry. Scales: `cpu`, and `accelerator` (longer
+words, larger lists), not run yet.
 
 Measured, the cpu sweep (nine runs of 8,064 to 105,984 parameters; two shared cores, other work on them: one to four
 minutes a run), judged by itself at 84 scales:
@@ -15,8 +16,8 @@ minutes a run), judged by itself at 84 scales:
     undecided                   unscrambling_7 at 3.7e11: 81 and 40 % (34 to 53); transliteration_3_pairs at 1.3e11: 80
                                 and 46 % (40 to 48), where 45 % in a doubling is the line
 
-The held-out run of width 64 does all seven without an error. So a table of letters comes suddenly however it is measured,
-and the words' length makes no difference to when; which word it was, gradually underneath.
+The held-out run of width 64 does all seven without an error. So a table of letters comes suddenly however it is
+measured, at the same time for short and for long words; which word it was, gradually underneath.
 """
 
 from experiments.emergence.scales import Scale, named, one_run
