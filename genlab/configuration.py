@@ -83,6 +83,8 @@ def _parse(text: str, annotation: Any, name: str) -> Any:
         check_choice(name, text, arguments)
         return text
     if wanted is tuple:
+        if any(typing.get_origin(kind) is tuple for kind in arguments):
+            raise ConfigError(f"{name} is a table and cannot be set from a command line; set it in the config file")
         parts = [part for part in text.strip("()[] ").split(",") if part.strip()]
         kinds = arguments[:1] * len(parts) if arguments[1:] == (...,) else arguments
         if len(kinds) != len(parts):

@@ -20,6 +20,7 @@ class Config:
     sizes: tuple[int, ...] = (1, 2)
     on: bool = False
     name: str = "a"
+    table: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def __post_init__(self):
         if self.rate < 0:
@@ -46,6 +47,7 @@ def test_override_reads_by_annotation(path, text, value):
     ("on", "maybe", "on=maybe has the wrong type; it takes true or false"),
     ("model.kind", "swigl", "model.kind=swigl is not a choice; did you mean swiglu?"),
     ("model", "8", "model cannot be set from a command line; set one of its fields"),
+    ("table", "a,b", "table is a table and cannot be set from a command line; set it in the config file"),
     ("rate.x", "8", "rate is 0.1, which has no fields; there is no rate.x"),
     ("rate", "-1", "rate is negative; take 0 or more"),
 ])
