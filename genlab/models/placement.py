@@ -2,12 +2,17 @@
 
 import contextlib
 import contextvars
+import functools
 import math
 from collections.abc import Iterator, Mapping
 
 import jax
+from absl import logging
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+# Of the letters that plans know: what there are so many of.
+_COUNTED = {"B": "examples", "T": "positions", "H": "heads", "G": "heads of keys", "F": "channels of MLPs",
+            "V": "tokens of the vocabulary"}
 _PLAN: contextvars.ContextVar[tuple[Mesh, Mapping[str, tuple[str, ...]]] | None] = contextvars.ContextVar(
     "plan", default=None)
 
@@ -35,7 +40,7 @@ def nowhere() -> Iterator[None]:
 def place(x, letters: str):
     """Returns x, an array with one axis a letter, cut as the plan says of the letters; without a plan, x as it is.
 
-    A letter that the plan does not know, or whose axis does not divide, is not cut.
+    A letter that the plan does not know, or whose axis does not divide, is not cut; the latter is warned of once.
     """
     plan = _PLAN.get()
     if plan is None:
@@ -56,4 +61,12 @@ def _names(letter: str, size: int) -> tuple[str, ...] | None:
         return None
     mesh, axes = plan
     names = tuple(name for name in axes.get(letter, ()) if mesh.shape[name] > 1)
-    return names if names and size % math.prod(mesh.shape[name] for name in names) == 0 else None
+    count = math.prod(mesh.shape[name] for name in names)
+    if size % count and size > 1:
+        _warn(size, _COUNTED.get(letter, letter), " x ".join(names), count)
+    return names if names and size % count == 0 else None
+
+
+@functools.lru_cache(maxsize=256)
+def _warn(size: int, what: str, axis: str, count: int) -> None:
+    logging.warning("%d %s do not divide over %s=%d: each of its devices computes all of them", size, what, axis, count)

@@ -9,8 +9,10 @@ import pytest
 
 from genlab.configuration import ConfigError
 from genlab.data import Digits, Images
+from genlab.diffusion.samplers import EulerMaruyama, Sampler
 from genlab.diffusion.times import UniformLogSnr
 from genlab.experiment import Experiment, run
+from genlab.models import placement
 from genlab.models.dit import DiT
 from genlab.models.gpt import GPT
 from genlab.models.mixer import Mixer
@@ -20,8 +22,10 @@ from genlab.models.unet import UNet
 from genlab.models.vit import ViT
 from genlab.objectives.classification import Classification
 from genlab.objectives.diffusion import ImageDiffusion
+from genlab.objectives.generation import Draw
 from genlab.objectives.grey_levels import GreyLevels
 from genlab.objectives.next_token import NextToken
+from genlab.objectives.task_scores import Greedy
 from genlab.randomness import examples, part_of_batch, per_example
 from genlab.training import plans
 from genlab.training.checkpoints import Checkpoints
@@ -59,7 +63,7 @@ LAYOUTS = {
 # All layouts of one Transformer, and of the others those whose code is their own.
 CASES = [("gpt", layout) for layout in ("data", "pmap", "tensor", "sequence")]
 CASES += [("gpt in blocks", layout) for layout in ("fsdp", "all")]
-CASES += [("vit", "all"), ("mixer", "pmap"), ("mixer", "tensor"), ("dit", "pmap"), ("unet", "fsdp")]
+CASES += [("vit", "all"), ("mixer", "pmap"), ("mixer", "tensor"), ("unet", "fsdp")]
 OPTIMIZER = AdamW(learning_rate=3e-3, warmup_fraction=0.1)
 
 
@@ -104,10 +108,43 @@ def test_every_plan_gives_the_curve_of_one_device(family, layout, on_one_device,
     np.testing.assert_allclose(losses, on_one_device(family.removesuffix(" in blocks")), rtol=1e-5)
 
 
-def test_micro_batches_draw_what_the_whole_batch_draws(on_one_device):
+@pytest.mark.parametrize(("devices", "layout"), [(4, "pmap"), (8, "all")])
+def test_micro_batches_draw_what_the_whole_batch_draws(devices, layout, on_one_device):
     objective = OBJECTIVES["dit"]
-    losses, _ = train(program_of(objective, 4, LAYOUTS["pmap"], 2), batches_of(objective))
+    losses, _ = train(program_of(objective, devices, LAYOUTS[layout], 2), batches_of(objective))
     np.testing.assert_allclose(losses, on_one_device("dit"), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("family", "read"), [("gpt", Greedy(room=4, stop=-1)),
+                                              ("dit", Draw(Sampler(EulerMaruyama(), 3), guidance=2.0))])
+@pytest.mark.parametrize("layout", ["fsdp", "all"])
+def test_samples_are_those_of_one_device(family, read, layout):
+    batch = {"prompt": np.arange(4 * BATCH).reshape(1, BATCH, 4) % 64, "start": np.zeros((1, BATCH), int),
+             "index": np.arange(BATCH)[None], "label": np.arange(BATCH)[None] % 10,
+             "example_weight": np.ones((1, BATCH))}
+
+    def samples(devices, layout):
+        program = program_of(OBJECTIVES[family], devices, LAYOUTS[layout])
+        state = program.initial_state(3, OPTIMIZER.hyperparameters(STEPS))
+        # A fresh DiT says 0 whatever it reads.
+        variables = jax.tree.map(lambda x: x + 0.05 * np.cos(np.arange(x.size)).reshape(x.shape), state.evaluated)
+        found = program.outputs(variables, program.plan.put(batch), read)
+        return np.asarray(found["written" if family == "gpt" else "sample"])
+
+    one = samples(1, "data")
+    assert len(np.unique(one)) > 4
+    np.testing.assert_array_equal(samples(8, layout), one)
+
+
+def test_what_a_plan_would_cut_and_cannot_is_warned_of_once(monkeypatch):
+    lines = []
+    monkeypatch.setattr(placement.logging, "warning", lambda line, *values: lines.append(line % values))
+    with choose_plan(BATCH, 1, 8, LAYOUTS["sequence"], OBJECTIVES["gpt"]).placing():
+        for _ in range(2):
+            assert placement.parts("T", 196) == 2 and placement.parts("B", 1) == 1 and not lines
+        for _ in range(2):
+            assert placement.parts("T", 197) == 1
+    assert lines == ["197 positions do not divide over sequence=2: each of its devices computes all of them"]
 
 
 def test_devices_count_by_their_weights():
