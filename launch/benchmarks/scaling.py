@@ -24,7 +24,8 @@ def layouts(count: int) -> dict:
     found = {"data": {}}
     if count > 1:
         found |= {"pmap": {"plan": "pmap"}, "fsdp": {"plan": "mesh", "data": 1, "fsdp": count},
-                  "tensor": {"plan": "mesh", "data": 1, "tensor": count}}
+                  "tensor": {"plan": "mesh", "data": 1, "tensor": count},
+                  "sequence": {"plan": "mesh", "data": 1, "sequence": count}}
     return found
 
 

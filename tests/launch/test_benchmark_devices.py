@@ -69,7 +69,8 @@ def test_the_costs_of_a_step_of_generation_by_hand():
 
 def test_plans_are_measured_on_simulated_devices(monkeypatch):
     monkeypatch.setattr(scaling, "COUNTS", (1, 2))
-    assert list(scaling.layouts(1)) == ["data"] and list(scaling.layouts(8)) == ["data", "pmap", "fsdp", "tensor"]
+    assert list(scaling.layouts(1)) == ["data"]
+    assert list(scaling.layouts(8)) == ["data", "pmap", "fsdp", "tensor", "sequence"]
     layouts = scaling.layouts
     monkeypatch.setattr(scaling, "layouts", lambda count: {k: v for k, v in layouts(count).items() if k in "data fsdp"})
     rows = scaling.measure(1, 0.0, width=16, depth=1)  # The tests have eight devices.
