@@ -27,13 +27,14 @@ _TREE = flags.DEFINE_bool("tree", True, "Show the shape of every parameter.")
 
 
 def main() -> int:
-    """Prints the parameter tree, parameters, FLOPs under each convention, and memory."""
+    """Prints the parameter tree, parameters, FLOPs under each convention, the plan, and memory."""
     experiment = command.load_config(_CONFIG.value)
     experiment.check()
     console = Console(width=None if Console().is_terminal else 120)
     if _TREE.value:
         console.print(parameter_table(experiment))
     console.print(summary_table(experiment))
+    console.print(experiment.training.plan(experiment.objective).describe(), highlight=False, soft_wrap=True)
     console.print(memory_table(experiment, _COMPILE.value))
     return 0
 

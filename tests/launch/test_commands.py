@@ -101,6 +101,7 @@ def test_describe_puts_xlas_memory_beside_the_estimate(launch):
     (working,) = (line for line in out.splitlines() if "gradients and activations (temporary)" in line)
     assert 0.5 < float(working.split()[-2]) < 2.0
     assert "XLA: all" in out and "memory: activations" in out
+    assert any(line.startswith("on ") for line in out.splitlines())  # The plan.
 
 
 @pytest.mark.parametrize("arguments, message", [
