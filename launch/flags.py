@@ -101,6 +101,8 @@ def _parse(argv: list[str]) -> list[str]:
     arguments = iter(argv[1:])
     for argument in arguments:
         name, equals, value = argument.lstrip("-").partition("=")
+        if argument in ("--help", "-help"):  # absl's own exits with 1.
+            app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)
         if not (argument.startswith("-") and name.startswith("config.")):
             rest.append(argument)
             continue

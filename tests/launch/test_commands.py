@@ -120,6 +120,11 @@ def test_bad_input_is_one_line_and_exit_code_2(launch, arguments, message):
     assert launch("describe", *arguments) == (2, "", f"error: {message}\n")
 
 
+def test_help_is_a_success(launch):
+    code, out, error = launch("describe", "--help")
+    assert (code, error) == (0, "") and "--config" in out
+
+
 @pytest.mark.parametrize("text, message", [
     ("nowhere.py", "there is no config file nowhere.py"),
     ("experiments/language/gpt.py:tinny", "there is no GPT size 'tinny'; there are: nano, tiny,"),
