@@ -31,6 +31,9 @@ def layouts(count: int) -> dict:
 
 def run(turns: int, seconds: float, console: Console) -> tuple[dict, bool]:
     """Measures all plans and prints a table; returns (results, whether every plan gave the loss of one device)."""
+    programs = sum(len(layouts(count)) for count in COUNTS)
+    console.print(f"a GPT of width 64, batches of {BATCH}, simulated devices; {programs} programs are compiled first, "
+                  "which takes minutes", highlight=False, soft_wrap=True)
     flags = re.sub(rf"{_COUNT}=\d+", "", os.environ.get("XLA_FLAGS", "")).strip()
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{flags} {_COUNT}={max(COUNTS)}".strip()}
     done = subprocess.run([sys.executable, "-m", "launch.benchmarks.scaling", str(turns), str(seconds)],
