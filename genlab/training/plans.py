@@ -41,7 +41,8 @@ class Layout:
       data: parts of a batch, each with a copy of the parameters; 0 for as many as there are devices left.
       fsdp: parts of batch, parameters and optimizer state (ZeRO stage 3: Rajbhandari et al. 2019, arXiv 1910.02054).
       tensor: parts of attention heads and MLPs (Shoeybi et al. 2019, arXiv 1909.08053).
-      sequence: parts of the sequence; each device computes its positions' queries against all keys.
+      sequence: parts of the sequence; each device computes its positions' queries against all keys. They must divide
+        it: a ViT's class token makes 197 positions of 196, so take its other poolings.
       rules: further (pattern, axis of each last dimension) pairs, tried before the family's table: a pattern is a
         regular expression searched for in a parameter's path, and an axis is one of the names above or "".
     """

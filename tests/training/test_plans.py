@@ -44,8 +44,9 @@ NETWORK = DiT(**IMAGES, num_classes=10, patch_size=2, **STACK)
 OBJECTIVES = {
     "gpt": NextToken(model=GPT_TINY, z_loss=1e-3),
     "gpt in blocks": NextToken(model=dataclasses.replace(GPT_TINY, attention_block=3), z_loss=1e-3, loss_chunk=3),
+    # Without a token of the class, so that "sequence" divides the positions.
     "vit": Classification(model=ViT(**IMAGES, num_classes=10, patch_size=2, dropout=0.1, stochastic_depth=0.1,
-                                    scan_layers=True, **STACK)),
+                                    scan_layers=True, pooling="mean", **STACK)),
     "mixer": Classification(model=Mixer(**IMAGES, num_classes=10, patch_size=2, width=32, depth=2, token_mlp_width=16,
                                         channel_mlp_width=64, stochastic_depth=0.1)),
     "dit": ImageDiffusion(model=NETWORK, times=UniformLogSnr(), label_dropout=0.2, pixels=GreyLevels(17)),
