@@ -89,7 +89,8 @@ def test_a_sweep_ends_with_table_law_forecast_and_report(finished):
 
 
 def test_killed_and_stopped_it_has_the_same_table_as_if_it_had_not_been(finished, environment, tmp_path):
-    code, out, _ = finish(start(environment, tmp_path, config="tiny.py:table"))
+    """And so has one in a single process, whose runs have all cores."""
+    code, out, _ = sweep(environment, tmp_path, config="tiny.py:table")
     assert code == 0 and "done already" not in out
     assert rows(tmp_path) == rows(finished[0])
 

@@ -71,7 +71,7 @@ def test_large_logits_stay_finite():
 
 @pytest.mark.parametrize("tied_head", [True, False])
 def test_gpt_gradients(tied_head):
-    model = GPT(vocab_size=11, context_length=8, width=12, depth=2, num_heads=3, use_bias=True,
+    model = GPT(vocab_size=11, context_length=8, width=12, depth=1, num_heads=3, use_bias=True,
                 num_kv_heads=1, tied_head=tied_head)
     tokens = np.random.default_rng(0).integers(11, size=(2, 9))
     params = jax.jit(model.init)(jax.random.key(0), tokens[:, :-1])["params"]
