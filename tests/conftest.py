@@ -17,6 +17,13 @@ os.environ.setdefault("XLA_FLAGS", " ".join((
 # Tracing makes objects by the million, few of them garbage in cycles.
 gc.set_threshold(200_000, 50, 50)
 
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files come first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(("tests/launch", "tests/training")))
+
+
 VISION_TRUTH = {  # Chinchilla's law in parameters and examples, nats per example
     "vit": {"A": 40.0, "B": 200.0, "E": 0.5, "alpha": 0.35, "beta": 0.45},
     "mixer": {"A": 60.0, "B": 150.0, "E": 0.6, "alpha": 0.30, "beta": 0.42},
