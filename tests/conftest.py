@@ -18,7 +18,6 @@ os.environ.setdefault("XLA_FLAGS", " ".join((
 gc.set_threshold(200_000, 50, 50)
 
 
-
 def pytest_collection_modifyitems(items):
     """The longest files come first, so that no worker is left alone with one at the end."""
     items.sort(key=lambda item: not item.nodeid.startswith(("tests/launch", "tests/training")))
