@@ -20,7 +20,7 @@
 The sides take turns in short blocks within one process, and ratios are taken within a turn: the machine
 may be busy, but then it is for both. A peer is a checkout of https://github.com/google-deepmind/nanodo, of
 https://github.com/google-research/big_vision or of https://github.com/yang-song/score_sde, and for `torch` of
-https://github.com/karpathy/nanoGPT or https://github.com/facebookresearch/DiT; launch/benchmarks/torch_step.py says
+https://github.com/karpathy/nanoGPT or https://github.com/facebookresearch/DiT; launch/benchmarks/pytorch/step.py says
 what that needs and which fields of its experiments can be set, as --config.training.batch_size=16.
 Exit codes: 0 measured, 1 the two sides do not compute the same, the input is too slow or a run failed, 2 bad input.
 """
@@ -43,7 +43,8 @@ CASES = ("step", "loop", "sweep", "torch", "fit", "input", "sample", "attention"
 PEERS = {"step": {"gpt": ("nanodo", "nanodo"), "vit": ("big_vision", "big_vision"), "mixer": ("big_vision",) * 2,
                   "unet": ("score_sde",) * 2},
          "sweep": {"gpt": ("nanodo", "nanodo")},
-         "torch": {"gpt": ("nanoGPT", "nanogpt"), "vit": (None, "timm_vit"), "dit": ("DiT", "torch_dit")}}
+         "torch": {"gpt": ("nanoGPT", "pytorch.nanogpt"), "vit": (None, "pytorch.timm_vit"),
+                   "dit": ("DiT", "pytorch.dit")}}
 
 _PEER = flags.DEFINE_string("peer", None, "Root of a checkout of nanodo (for step and sweep), big_vision or "
                             "score_sde (step), nanoGPT or DiT (torch).")
@@ -128,9 +129,9 @@ def _measure(case: str, shapes: list, console: Console) -> tuple[dict, bool]:
     _, module = PEERS[case][_FAMILY.value]
     peer = importlib.import_module(f"launch.benchmarks.{module}").load(_PEER.value)
     if case == "torch":
-        from launch.benchmarks import torch_step
+        from launch.benchmarks.pytorch import step as pytorch_step
 
-        return torch_step.run(peer, shapes, _TURNS.value, 4 * _SECONDS.value, _COMPILE.value, console)
+        return pytorch_step.run(peer, shapes, _TURNS.value, 4 * _SECONDS.value, _COMPILE.value, console)
     if case == "step":
         from launch.benchmarks import step
 
@@ -142,9 +143,9 @@ def _measure(case: str, shapes: list, console: Console) -> tuple[dict, bool]:
 
 def _kind_of_shapes(case: str) -> type:
     if case == "torch":
-        from launch.benchmarks import nanogpt, timm_vit, torch_dit
+        from launch.benchmarks.pytorch import dit, nanogpt, timm_vit
 
-        return {"gpt": nanogpt.GPT2Shape, "vit": timm_vit.ViTShape, "dit": torch_dit.DiTShape}[_FAMILY.value]
+        return {"gpt": nanogpt.GPT2Shape, "vit": timm_vit.ViTShape, "dit": dit.DiTShape}[_FAMILY.value]
     from launch.benchmarks import big_vision, score_sde, shapes
 
     return {"gpt": shapes.Shape, "vit": big_vision.ViTShape, "mixer": big_vision.MixerShape,

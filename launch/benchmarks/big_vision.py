@@ -23,30 +23,22 @@ from genlab.models.mixer import Mixer
 from genlab.models.vit import ViT
 from genlab.objectives.classification import Classification
 from launch.benchmarks.peer import PeerStep
-from launch.benchmarks.shapes import BATCH_SIZE
+from launch.benchmarks.shapes import BATCH_SIZE, Sizes, TransformerShape
 
 PyTree = Any
 IMAGE_SIZE, PATCH_SIZE, CLASSES = 32, 4, 10
 
 
-@dataclasses.dataclass(frozen=True)
-class ViTShape:
+class ViTShape(TransformerShape):
     """A ViT's size."""
 
-    width: int
-    depth: int
-    num_heads: int
-
     default = "64,4,4 128,6,4 192,12,3"  # The last is Ti/4.
-
-    def __str__(self) -> str:
-        return f"{self.width},{self.depth},{self.num_heads}"
 
     def objective(self) -> Classification:
         """Classification of small images, the rest as big_vision has it."""
         return Classification(model=ViT(
-            num_classes=CLASSES, image_size=IMAGE_SIZE, patch_size=PATCH_SIZE, width=self.width, depth=self.depth,
-            num_heads=self.num_heads, pooling="mean", zero_head=False))
+            num_classes=CLASSES, image_size=IMAGE_SIZE, patch_size=PATCH_SIZE, pooling="mean", zero_head=False,
+            **dataclasses.asdict(self)))
 
     def batches(self, steps: int) -> dict[str, np.ndarray]:
         """Random images and labels of so many steps."""
@@ -54,16 +46,13 @@ class ViTShape:
 
 
 @dataclasses.dataclass(frozen=True)
-class MixerShape:
+class MixerShape(Sizes):
     """A Mixer's size, its MLPs as wide as the paper's are in proportion."""
 
     width: int
     depth: int
 
     default = "64,4 128,6 256,8"
-
-    def __str__(self) -> str:
-        return f"{self.width},{self.depth}"
 
     def objective(self) -> Classification:
         """Classification of small images, the rest as big_vision has it."""

@@ -15,7 +15,7 @@ from genlab.sweeps.progress import RunView
 from genlab.trained import load_splits
 from genlab.training.outcome import Progress
 from launch.benchmarks.shapes import BATCH_SIZE, SEQUENCE_LENGTH, STEPS_PER_DISPATCH, Shape
-from launch.benchmarks.step import Trainer
+from launch.benchmarks.step import Trainer, trainer
 from launch.benchmarks.timing import Comparison, milliseconds
 
 MOST = 0.03  # What the loop may cost.
@@ -68,17 +68,17 @@ def run(shapes: list[Shape], turns: int, seconds: float, console: Console) -> tu
     for shape in shapes:
         splits = load_splits(shape.experiment(1).data)
         batches = Batches(splits.train, BATCH_SIZE, seed=0).stack(0, STEPS_PER_DISPATCH)
-        trainer = Trainer(shape, batches=batches)
-        trainer.dispatch()
-        dispatches = max(LEAST_DISPATCHES, round(seconds / STEPS_PER_DISPATCH / bare_seconds(trainer, 1)))
+        bare_step = trainer(shape, batches=batches)
+        bare_step.dispatch()
+        dispatches = max(LEAST_DISPATCHES, round(seconds / STEPS_PER_DISPATCH / bare_seconds(bare_step, 1)))
         steps = (dispatches + 1) * STEPS_PER_DISPATCH
         loop_seconds(shape, steps)  # Compiles the evaluation and the start.
         loop, bare = [], []
         for _ in range(turns):
             # Before and after: a machine that slows down in a turn does so for both.
-            before = bare_seconds(trainer, dispatches // 2)
+            before = bare_seconds(bare_step, dispatches // 2)
             loop.append(loop_seconds(shape, steps))
-            bare.append(statistics.fmean((before, bare_seconds(trainer, dispatches // 2))))
+            bare.append(statistics.fmean((before, bare_seconds(bare_step, dispatches // 2))))
         found = Comparison(tuple(loop), tuple(bare))
         rows.append({"shape": str(shape), "cost": found.ratio - 1, **found.to_json()})
         console.print(line(str(shape), milliseconds(loop), milliseconds(bare), f"{found.ratio - 1:+.1%}",

@@ -31,7 +31,7 @@ from genlab.models.unet import unet
 from genlab.models.unet_layers import groups
 from genlab.objectives.diffusion import ImageDiffusion
 from launch.benchmarks.peer import PeerStep
-from launch.benchmarks.shapes import BATCH_SIZE
+from launch.benchmarks.shapes import BATCH_SIZE, Sizes
 
 PyTree = Any
 CHANNELS = 3
@@ -47,7 +47,7 @@ class SeededDiffusion(ImageDiffusion):
 
 
 @dataclasses.dataclass(frozen=True)
-class UNetShape:
+class UNetShape(Sizes):
     """A DDPM++'s size: four levels with attention in the second, as the paper's for CIFAR-10 (128, 32 and 4)."""
 
     width: int
@@ -55,9 +55,6 @@ class UNetShape:
     blocks: int
 
     default = "32,16,1 32,32,1 64,16,1"
-
-    def __str__(self) -> str:
-        return f"{self.width},{self.image_size},{self.blocks}"
 
     def objective(self) -> SeededDiffusion:
         """The loss of a network of this size. Raises ConfigError for a width that score_sde's norms cannot cut."""

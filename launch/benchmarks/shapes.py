@@ -20,24 +20,30 @@ OPTIMIZER = AdamW(learning_rate=1e-3, weight_decay=0.01, clip_norm=1.0)
 SCHEDULED_STEPS = 10_000
 
 
+class Sizes:
+    """Numbers that --shapes sets, written as there; a frozen dataclass of them has also a `default` and `objective`."""
+
+    def __str__(self) -> str:
+        return ",".join(str(number) for number in dataclasses.astuple(self))
+
+
 @dataclasses.dataclass(frozen=True)
-class Shape:
-    """A GPT's size."""
+class TransformerShape(Sizes):
+    """A Transformer's size."""
 
     width: int
     depth: int
     num_heads: int
 
-    default = "16,1,1 32,2,2 64,4,4 128,4,4 256,6,8"
 
-    def __str__(self) -> str:
-        return f"{self.width},{self.depth},{self.num_heads}"
+class Shape(TransformerShape):
+    """A GPT's size."""
+
+    default = "16,1,1 32,2,2 64,4,4 128,4,4 256,6,8"
 
     def objective(self) -> NextToken:
         """Next-byte prediction by a GPT of this size, the rest as nanodo has it."""
-        model = GPT(vocab_size=VOCABULARY, context_length=SEQUENCE_LENGTH, width=self.width, depth=self.depth,
-                    num_heads=self.num_heads)
-        return NextToken(model=model)
+        return NextToken(model=GPT(vocab_size=VOCABULARY, context_length=SEQUENCE_LENGTH, **dataclasses.asdict(self)))
 
     def batches(self, steps: int) -> dict[str, np.ndarray]:
         """Random tokens of so many steps."""

@@ -10,13 +10,13 @@ from rich.console import Console
 from genlab.training.plans import choose_plan
 from genlab.training.program import Program, program_for
 from genlab.training.step import TrainState
+from launch.benchmarks.gradients import gradient_error
 from launch.benchmarks.peer import Peer, PeerStep
 from launch.benchmarks.shapes import BATCH_SIZE, OPTIMIZER, SCHEDULED_STEPS, STEPS_PER_DISPATCH
 from launch.benchmarks.timing import Comparison, Side, compare, geometric_mean, milliseconds
 
 # Rounding: float32 sums in another order, through at most six layers.
 LARGEST_LOSS_ERROR, LARGEST_GRADIENT_ERROR = 1e-5, 1e-4
-NEGLIGIBLE = 1e-3
 
 
 def program(shape: Any) -> Program:
@@ -25,19 +25,12 @@ def program(shape: Any) -> Program:
 
 
 class Trainer:
-    """genlab's training step on the same batches again and again, K steps a dispatch.
+    """A program's training step on the same stacked host batches again and again, K steps a dispatch."""
 
-    Starts from `params`, or fresh ones; `batches` are stacked host arrays, random ones by default.
-    """
-
-    def __init__(self, shape: Any, params: Any = None, batches: Any = None):
-        self.program = program(shape)
-        self.state: TrainState = self.program.initial_state(0, OPTIMIZER.hyperparameters(SCHEDULED_STEPS))
-        if params is not None:
-            # Copied, because the step gives its state up.
-            params = jax.device_put(jax.tree.map(jnp.copy, params), self.program.plan.replicated)
-            self.state = self.state._replace(params=params)
-        self.batches = self.program.plan.put(shape.batches(STEPS_PER_DISPATCH) if batches is None else batches)
+    def __init__(self, program: Program, state: TrainState, batches: dict[str, np.ndarray]):
+        self.program, self.state = program, state
+        self.steps = len(next(iter(batches.values())))
+        self.batches = program.plan.put(batches)
 
     def dispatch(self) -> Any:
         """Starts K steps; returns their losses [K] as (total, weight)."""
@@ -46,7 +39,17 @@ class Trainer:
 
     def side(self, name: str = "genlab") -> Side:
         """For timing."""
-        return Side(name, self.dispatch, jax.block_until_ready, STEPS_PER_DISPATCH)
+        return Side(name, self.dispatch, jax.block_until_ready, self.steps)
+
+
+def trainer(shape: Any, params: Any = None, batches: dict[str, np.ndarray] | None = None) -> Trainer:
+    """genlab's step at this shape, from `params` or fresh ones, on `batches` or random ones."""
+    its = program(shape)
+    state = its.initial_state(0, OPTIMIZER.hyperparameters(SCHEDULED_STEPS))
+    if params is not None:
+        # Copied, because the step gives its state up.
+        state = state._replace(params=jax.device_put(jax.tree.map(jnp.copy, params), its.plan.replicated))
+    return Trainer(its, state, shape.batches(STEPS_PER_DISPATCH) if batches is None else batches)
 
 
 def peer_side(peer: Peer, step: PeerStep, shape: Any, params: Any) -> Side:
@@ -63,11 +66,7 @@ def peer_side(peer: Peer, step: PeerStep, shape: Any, params: Any) -> Side:
 
 
 def agreement(step: PeerStep, shape: Any, params: Any) -> dict[str, float]:
-    """How far the two sides are apart: loss, gradient, and losses of the first K steps of training.
-
-    The gradient's error is the largest of any parameter over the largest entry of its array; that of an array whose
-    gradient is nothing but rounding, as of the keys' biases, over a thousandth of the largest of all.
-    """
+    """How far the two sides are apart: loss, gradient, and losses of the first K steps of training."""
     batches = shape.batches(STEPS_PER_DISPATCH)
     batches = [{name: array[k] for name, array in batches.items()} for k in range(STEPS_PER_DISPATCH)]
     loss, gradient = jax.jit(step.loss_and_gradient)(params, batches[0])
@@ -76,11 +75,7 @@ def agreement(step: PeerStep, shape: Any, params: Any) -> dict[str, float]:
         return shape.objective().loss({"params": params}, batches[0], jax.random.key(0), True)[0]
 
     our_loss, our_gradient = jax.jit(jax.value_and_grad(genlab_loss))(step.as_genlab(params))
-    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(our_gradient))
-    errors = jax.tree.map(
-        lambda a, b: float(jnp.abs(a - b).max() / jnp.maximum(jnp.abs(b).max(), NEGLIGIBLE * largest)),
-        our_gradient, step.as_genlab(gradient))
-    total, weight = (np.asarray(part) for part in Trainer(shape, step.as_genlab(params)).dispatch())
+    total, weight = (np.asarray(part) for part in trainer(shape, step.as_genlab(params)).dispatch())
     state, losses = step.initial_state(params), []
     for batch in batches:
         state, peer_loss = step.step(state, batch)
@@ -88,7 +83,8 @@ def agreement(step: PeerStep, shape: Any, params: Any) -> dict[str, float]:
     losses_of_ours = total.reshape(len(losses), -1).sum(1) / weight.reshape(len(losses), -1).sum(1)
     trajectory = np.abs(losses_of_ours - losses).max()
     return {"loss": float(our_loss), "loss_error": abs(float(our_loss - loss)) / float(loss),
-            "gradient_error": max(jax.tree.leaves(errors)), "trajectory_error": float(trajectory)}
+            "gradient_error": gradient_error(our_gradient, step.as_genlab(gradient)),
+            "trajectory_error": float(trajectory)}
 
 
 def alike(rows: list[dict]) -> bool:
@@ -109,8 +105,8 @@ def run(peer: Peer, shapes: list, turns: int, seconds: float, console: Console) 
         step = peer.step(shape)
         params = step.initial_params()
         errors = agreement(step, shape, params)
-        trainer = Trainer(shape, step.as_genlab(params))
-        found: Comparison = compare(peer_side(peer, step, shape, params), trainer.side(), turns, seconds)
+        ours = trainer(shape, step.as_genlab(params)).side()
+        found: Comparison = compare(peer_side(peer, step, shape, params), ours, turns, seconds)
         rows.append({"shape": str(shape), **errors, **found.to_json()})
         console.print(line(
             str(shape), milliseconds(found.first), milliseconds(found.second), f"{found.ratio:.2f}",

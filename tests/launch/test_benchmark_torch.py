@@ -15,13 +15,15 @@ from genlab.models import flash
 from genlab.models.transformer import stack_blocks
 from genlab.objectives.next_token import NextToken
 from genlab.scaling.counting.devices import PEAKS
-from launch.benchmarks import nanogpt, timm_vit, torch_dit, torch_peer, torch_step
+from launch.benchmarks.pytorch import dit, nanogpt, timm_vit, weights
+from launch.benchmarks.pytorch import peer as torch_peer
+from launch.benchmarks.pytorch import step as torch_step
 from launch.benchmarks.shapes import parse_shapes
 from launch.benchmarks.timing import Side
 from tests.launch.commands import run_command
 
 PEERS = {nanogpt.GPT2Shape(16, 2, 2): nanogpt.NanoGPT(None), timm_vit.ViTShape(16, 2, 2): timm_vit.Timm(None),
-         torch_dit.DiTShape(16, 2, 2): torch_dit.AuthorsDiT(None)}
+         dit.DiTShape(16, 2, 2): dit.AuthorsDiT(None)}
 
 
 def parameters(objective):
@@ -66,7 +68,7 @@ def test_without_pytorch_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
     monkeypatch.setitem(sys.modules, "timm", None)
     (tmp_path / "models.py").write_text("import torch, timm\n")
-    for load in (lambda: torch_dit.load(str(tmp_path)), timm_vit.load):
+    for load in (lambda: dit.load(str(tmp_path)), timm_vit.load):
         with pytest.raises(ConfigError, match="needs timm: pip install timm"):
             load()
 
@@ -91,7 +93,7 @@ def test_every_parameter_has_its_place_in_torch(shape):
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     assert len(np.unique(np.concatenate([np.ravel(array) for array in arrays.values()]))) == count
     scanned = params | {"transformer": stack_blocks(params["transformer"])}
-    again = peer.as_torch(torch_peer.unrolled(scanned), objective.model)
+    again = peer.as_torch(weights.unrolled(scanned), objective.model)
     assert all(np.array_equal(again[name], array) for name, array in arrays.items())
 
 
@@ -99,12 +101,12 @@ def test_a_linear_layer_and_a_patch_embedding_compute_the_same_in_torch_s_places
     random = np.random.default_rng(0)
     tree = {"kernel": random.normal(size=(2 * 2 * 3, 5)), "bias": random.normal(size=5)}
     image = random.normal(size=(1, 4, 4, 3))
-    given = torch_peer.patches("proj", tree, 2)
+    given = weights.patches("proj", tree, 2)
     # A convolution with stride 2, as torch defines it, of the image [C, I, J]; the third patch of four.
     expected = np.einsum("fcij,ijc->f", given["proj.weight"], image[0, 2:, :2]) + given["proj.bias"]
     patch = image[0, 2:, :2].reshape(-1)
     np.testing.assert_allclose(expected, patch @ tree["kernel"] + tree["bias"])
-    given = torch_peer.linear("both", [tree, tree])
+    given = weights.linear("both", [tree, tree])
     np.testing.assert_allclose(given["both.weight"] @ patch + given["both.bias"], np.tile(expected, 2), rtol=1e-5)
 
 
@@ -129,8 +131,8 @@ def test_the_step_lowers_for_a_gpu_with_cudnn_s_attention_in_every_block(works, 
     monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91_000)
     monkeypatch.setattr(flash, "local_device", lambda: flash.Device("gpu", "NVIDIA H200", (9, 0)))
     experiment, _ = works[peer]
-    program = torch_step._program(experiment)
-    shapes = (program.abstract_state(torch_step._hyperparameters(experiment)),
+    program = torch_step.timed_program(experiment)
+    shapes = (program.abstract_state(torch_step.hyperparameters(experiment)),
               jax.tree.map(lambda x: jax.ShapeDtypeStruct((2, *x.shape), x.dtype), experiment.objective.dummy_batch(4)))
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), shapes)  # of no CPU
     text = jax.jit(program._steps()).trace(*shapes).lower(lowering_platforms=("cuda",)).as_text()
@@ -187,9 +189,9 @@ def without_torch(monkeypatch):
     side = types.SimpleNamespace(loss_and_gradient=loss_and_gradient, TorchTrainer=TorchTrainer, factor=1.0,
                                  versions=lambda: {"torch": "none"}, release=lambda: None,
                                  out_of_memory=lambda error: isinstance(error, MemoryError))
-    monkeypatch.setitem(sys.modules, "launch.benchmarks.torch_side", side)
-    monkeypatch.setattr("launch.benchmarks.torch_side", side, raising=False)
-    monkeypatch.setattr(torch_peer, "check_devices", lambda: None)
+    monkeypatch.setitem(sys.modules, "launch.benchmarks.pytorch.side", side)
+    monkeypatch.setattr("launch.benchmarks.pytorch.side", side, raising=False)
+    monkeypatch.setattr(torch_step, "check_devices", lambda: None)
     return side
 
 

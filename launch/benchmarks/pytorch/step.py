@@ -8,7 +8,7 @@
 First both sides' loss and gradient are compared in float32 for the same parameters, whose names and shapes must all
 agree; then both steps take turns in one process in bfloat16, from the same parameters, and the losses of their first
 steps are compared too. genlab's is that of its own recipe (experiments/) with its blocks unrolled and nothing computed
-twice, as PyTorch's has it, K steps a dispatch. Fields of that experiment can be set (torch_peer.SETTABLE); what
+twice, as PyTorch's has it, K steps a dispatch. Fields of that experiment can be set (settings.py says which); what
 concerns both sides holds for both:
 
     --config.training.batch_size=16               where the memory of one device is too small for both
@@ -42,13 +42,14 @@ from genlab.experiment import Experiment
 from genlab.scaling.counting.devices import floors, missing_peak, model_flops_utilization
 from genlab.scaling.counting.memory import tree_bytes
 from genlab.training.program import Program, program_for
-from launch.benchmarks import torch_peer
-from launch.benchmarks.timing import Comparison, Side, compare, milliseconds
-from launch.benchmarks.torch_peer import TorchPeer
+from launch.benchmarks.gradients import gradient_error
+from launch.benchmarks.pytorch.peer import TorchPeer, check_devices, float32, random_batches
+from launch.benchmarks.pytorch.weights import noised, unrolled
+from launch.benchmarks.step import Trainer
+from launch.benchmarks.timing import Comparison, compare, milliseconds
 
 # Rounding through at most 24 layers in float32, and of one loss in bfloat16.
 LARGEST_LOSS_ERROR, LARGEST_GRADIENT_ERROR, LARGEST_START_ERROR = 1e-5, 1e-3, 1e-2
-NEGLIGIBLE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +81,23 @@ class Work:
                 "mfu_by_convention": by_convention}
 
 
+def timed_program(experiment: Experiment) -> Program:
+    """The compiled functions of an experiment, as its training has them."""
+    plan = experiment.training.plan(experiment.objective)
+    return program_for(experiment.objective, experiment.optimizer, 1, None, plan)
+
+
+def hyperparameters(experiment: Experiment) -> dict[str, float]:
+    """Those of the experiment's optimizer."""
+    return experiment.optimizer.hyperparameters(experiment.training.steps)
+
+
 def work(experiment: Experiment) -> Work:
     """Of a step of this experiment."""
     objective, batch_size = experiment.objective, experiment.training.batch_size
     batch = objective.dummy_batch(batch_size)
-    counted = _program(dataclasses.replace(experiment, objective=_computed_once(objective)))
-    state = counted.abstract_state(_hyperparameters(experiment))
+    counted = timed_program(dataclasses.replace(experiment, objective=_computed_once(objective)))
+    state = counted.abstract_state(hyperparameters(experiment))
     flops = counted.count_flops(state, jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), batch))
     held = tree_bytes(state.params) + tree_bytes(state.opt_state)
     of_text = "tokens" in batch
@@ -101,25 +113,18 @@ def work(experiment: Experiment) -> Work:
 
 def agreement(peer: TorchPeer, objective: Any, params: Any) -> dict[str, float]:
     """How far loss and gradient are apart in float32, relatively; the gradient's error as launch.benchmark step's."""
-    from launch.benchmarks import torch_side
+    from launch.benchmarks.pytorch import side
 
-    objective = torch_peer.float32(objective)
+    objective = float32(objective)
     batch, ours, theirs = peer.exact(objective)
     with jax.default_matmul_precision("highest"):
         loss, gradient = jax.jit(jax.value_and_grad(ours))(params, batch)
     if "x" not in batch:
         batch = peer.batch(batch)
-    their_loss, their_gradient = torch_side.loss_and_gradient(peer, objective.model, params, theirs, batch)
+    their_loss, their_gradient = side.loss_and_gradient(peer, objective.model, params, theirs, batch)
     gradient = {name: np.asarray(array) for name, array in peer.as_torch(gradient, objective.model).items()}
     return {"loss": float(loss), "loss_error": abs(float(loss) - their_loss) / abs(their_loss),
             "gradient_error": gradient_error(gradient, their_gradient)}
-
-
-def gradient_error(ours: torch_peer.Arrays, theirs: torch_peer.Arrays) -> float:
-    """The largest difference over the largest entry of its array, or over a thousandth of the largest of all."""
-    largest = max(float(np.abs(array).max()) for array in theirs.values())
-    return max(float(np.abs(ours[name] - array).max() / max(np.abs(array).max(), NEGLIGIBLE * largest))
-               for name, array in theirs.items())
 
 
 def alike(row: dict) -> bool:
@@ -129,38 +134,20 @@ def alike(row: dict) -> bool:
             and (start is None or start < LARGEST_START_ERROR))
 
 
-class Trainer:
-    """genlab's own step of an experiment on the same batches again and again, K steps a dispatch."""
-
-    def __init__(self, program: Program, state: Any, batches: torch_peer.Arrays):
-        self.program, self.state = program, state
-        self.steps = len(next(iter(batches.values())))
-        self.batches = program.plan.put(batches)
-
-    def dispatch(self) -> Any:
-        """Starts K steps; returns their losses [K] as (total, weight)."""
-        self.state, metrics = self.program.train_steps(self.state, self.batches)
-        return metrics["loss"]
-
-    def side(self) -> Side:
-        """For timing."""
-        return Side("genlab", self.dispatch, jax.block_until_ready, self.steps)
-
-
 def measure(peer: TorchPeer, experiment: Experiment, turns: int, seconds: float, mode: str) -> dict:
     """Compares the sides and times them: errors, seconds, and how far the losses of the first steps are apart."""
-    from launch.benchmarks import torch_side
+    from launch.benchmarks.pytorch import side
 
     objective, training = experiment.objective, experiment.training
-    program = _program(experiment)
-    state = program.initial_state(0, _hyperparameters(experiment))
-    params = torch_peer.noised(state.params)
-    blocks = torch_peer.unrolled(params)
+    program = timed_program(experiment)
+    state = program.initial_state(0, hyperparameters(experiment))
+    params = noised(state.params)
+    blocks = unrolled(params)
     errors = agreement(peer, objective, blocks)
-    torch_side.release()
-    batches = torch_peer.random_batches(objective, training.batch_size, training.steps_per_dispatch)
+    side.release()
+    batches = random_batches(objective, training.batch_size, training.steps_per_dispatch)
     one_by_one = [{name: array[k] for name, array in batches.items()} for k in range(training.steps_per_dispatch)]
-    theirs = torch_side.TorchTrainer(peer, objective.model, blocks, one_by_one, experiment.optimizer, mode)
+    theirs = side.TorchTrainer(peer, objective.model, blocks, one_by_one, experiment.optimizer, mode)
     ours = Trainer(program, state._replace(params=jax.device_put(params, program.plan.replicated)), batches)
     del state
     their_start = float(theirs.dispatch())
@@ -173,25 +160,25 @@ def measure(peer: TorchPeer, experiment: Experiment, turns: int, seconds: float,
 
 def run(peer: TorchPeer, shapes: list, turns: int, seconds: float, mode: str, console: Console) -> tuple[dict, bool]:
     """Compares every shape and prints what was found; returns (results, whether the two compute the same)."""
-    from launch.benchmarks import torch_side
+    from launch.benchmarks.pytorch import side
 
-    torch_peer.check_devices()
+    check_devices()
     experiments = [shape.experiment() for shape in shapes]
     rows = []
     for shape, experiment in zip(shapes, experiments, strict=True):
         try:
             row = measure(peer, experiment, turns, seconds, mode)
         except RuntimeError as error:  # JAX's own is one too.
-            if not (torch_side.out_of_memory(error) or "RESOURCE_EXHAUSTED" in str(error)):
+            if not (side.out_of_memory(error) or "RESOURCE_EXHAUSTED" in str(error)):
                 raise
             raise ConfigError(f"{shape}: both sides together do not fit into the device's memory; give smaller batches "
                               f"than {experiment.training.batch_size}: --config.training.batch_size=N") from error
         rows.append(report(str(shape), peer.name, experiment, work(experiment), row, console))
-        torch_side.release()
+        side.release()
     good = all(alike(row) for row in rows)
     if not good:
         console.print("the two sides do not compute the same")
-    return {"peer": peer.name, "torch": torch_side.versions(), "mode": mode, "shapes": rows}, good
+    return {"peer": peer.name, "torch": side.versions(), "mode": mode, "shapes": rows}, good
 
 
 def report(name: str, peer: str, experiment: Experiment, its: Work, row: dict, console: Console) -> dict:
@@ -227,12 +214,3 @@ def _computed_once(objective: Any) -> Any:
     """The objective without recomputation, whose FLOPs are the model's own."""
     changed = {"loss_chunk": None} if hasattr(objective, "loss_chunk") else {}
     return dataclasses.replace(objective, model=dataclasses.replace(objective.model, remat="none"), **changed)
-
-
-def _program(experiment: Experiment) -> Program:
-    plan = experiment.training.plan(experiment.objective)
-    return program_for(experiment.objective, experiment.optimizer, 1, None, plan)
-
-
-def _hyperparameters(experiment: Experiment) -> dict[str, float]:
-    return experiment.optimizer.hyperparameters(experiment.training.steps)

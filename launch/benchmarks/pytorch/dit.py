@@ -13,38 +13,31 @@ from typing import Any
 
 import numpy as np
 
+from genlab.diffusion.paths import VP
+from genlab.diffusion.schedules import Cosine
 from genlab.experiment import Experiment
 from genlab.models.noise_embedding import sinusoidal
-from launch.benchmarks import torch_peer
-from launch.benchmarks.torch_peer import linear, patches
+from launch.benchmarks.pytorch.peer import images, load_file
+from launch.benchmarks.pytorch.settings import TimedShape, accelerated, own_config, timed
+from launch.benchmarks.pytorch.weights import block, linear, patches
 
 BATCH_SIZE = 256
+# Of alpha(t) = cos(u(t)) / cos(u(0)), u(t) = pi / 2 (t + OFFSET) / (1 + OFFSET), in the recipe's times.
+SCHEDULE = Cosine()
+START, END, OFFSET = VP(SCHEDULE).start, SCHEDULE.end, SCHEDULE.offset
 
 
-@dataclasses.dataclass(frozen=True)
-class DiTShape:
+class DiTShape(TimedShape):
     """The size of a DiT with patches of 2; on a CPU with images of 8 pixels."""
-
-    width: int
-    depth: int
-    num_heads: int
 
     default = "768,12,12"  # B/2.
 
-    def __str__(self) -> str:
-        return f"{self.width},{self.depth},{self.num_heads}"
-
     def experiment(self) -> Experiment:
         """genlab's own recipe for B/2 on CIFAR-10, without the moving average, which both sides could have."""
-        experiment = torch_peer.own_config("diffusion/cifar10.py", "dit,B/2")
-        I, B = (32, BATCH_SIZE) if torch_peer.accelerated() else (8, 4)
-        model = dataclasses.replace(experiment.objective.model, image_size=I, width=self.width, depth=self.depth,
-                                    num_heads=self.num_heads)
-        return torch_peer.timed(experiment, B, dataclasses.replace(experiment.objective, model=model))
-
-    def objective(self) -> Any:
-        """Of the experiment."""
-        return self.experiment().objective
+        experiment = own_config("diffusion/cifar10.py", "dit,B/2")
+        I, B = (32, BATCH_SIZE) if accelerated() else (8, 4)
+        model = dataclasses.replace(experiment.objective.model, image_size=I, **dataclasses.asdict(self))
+        return timed(experiment, B, dataclasses.replace(experiment.objective, model=model))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,19 +62,16 @@ class AuthorsDiT:
         found |= linear("t_embedder.mlp.0", params["noise_up"]) | linear("t_embedder.mlp.2", params["noise_down"])
         found["y_embedder.embedding_table.weight"] = params["label_embedding"]
         for i in range(model.depth):
-            block, name = stack[f"block_{i}"], f"blocks.{i}"
-            found |= linear(f"{name}.attn.qkv", block["attention"]["qkv"])
-            found |= linear(f"{name}.attn.proj", block["attention"]["output"])
-            found |= linear(f"{name}.mlp.fc1", block["mlp"]["up"]) | linear(f"{name}.mlp.fc2", block["mlp"]["down"])
-            modulations = [block[part]["modulation"] for part in ("attention_norm", "mlp_norm")]
+            its, name = stack[f"block_{i}"], f"blocks.{i}"
+            found |= block(name, its, attention=("attn.qkv", "attn.proj"), mlp=("mlp.fc1", "mlp.fc2"))
+            modulations = [its[part]["modulation"] for part in ("attention_norm", "mlp_norm")]
             found |= linear(f"{name}.adaLN_modulation.1", modulations)
         found |= linear("final_layer.adaLN_modulation.1", stack["final_norm"]["modulation"])
         return found | linear("final_layer.linear", params["pixels"])
 
     def batch(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See `TorchPeer`."""
-        return {"image": np.ascontiguousarray(batch["image"].transpose(0, 3, 1, 2)),
-                "label": batch["label"].astype(np.int64)}
+        return images(batch)
 
     def loss(self, module: Any, batch: dict[str, Any]) -> Any:
         """The mean of alpha^2 |error of the velocity|^2: genlab's, of the same times, noise and hidden labels."""
@@ -90,8 +80,9 @@ class AuthorsDiT:
         image = batch["image"]
         B, draw = len(image), {"device": image.device}
         x_0 = 2 * (image.float() + torch.rand(image.shape, **draw)) / 256 - 1
-        t_B = 1e-3 + (0.9946 - 1e-3) * (torch.arange(B, **draw) + torch.rand(B, **draw)) / B
-        alpha_B = torch.cos(0.5 * math.pi * (t_B + 0.008) / 1.008) / math.cos(0.5 * math.pi * 0.008 / 1.008)
+        t_B = START + (END - START) * (torch.arange(B, **draw) + torch.rand(B, **draw)) / B
+        quarter = 0.5 * math.pi / (1 + OFFSET)
+        alpha_B = torch.cos(quarter * (t_B + OFFSET)) / math.cos(quarter * OFFSET)
         alpha = alpha_B[:, None, None, None]
         sigma, noise = torch.sqrt(1 - alpha**2), torch.randn(image.shape, **draw)
         velocity = module(alpha * x_0 + sigma * noise, 1_000 * t_B, batch["label"])
@@ -127,4 +118,4 @@ class AuthorsDiT:
 
 def load(path: str) -> AuthorsDiT:
     """The peer of a folder that holds models.py. Raises ConfigError if there is none, or no PyTorch or timm."""
-    return AuthorsDiT(torch_peer.load_file(path, "models.py", "DiT"))
+    return AuthorsDiT(load_file(path, "models.py", "DiT"))

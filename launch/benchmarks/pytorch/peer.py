@@ -15,21 +15,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from genlab.configuration import ConfigError, field_names
-from genlab.experiment import Experiment
-from launch import flags as command
+from genlab.configuration import ConfigError
 
 PyTree = Any
 Arrays = dict[str, np.ndarray]
 
-STEPS_PER_DISPATCH = 8
-# What decides how genlab's side computes, or decides the same for both.
-SETTABLE = ("training.batch_size", "training.steps_per_dispatch", "objective.loss_chunk", *(
-    f"objective.model.{name}" for name in ("scan_layers", "remat", "attention_block", "vocab_size", "context_length",
-                                           "image_size", "num_classes")))
 _HOW_TO_INSTALL = {"torch": "torch (a build for this machine's CUDA)", "timm": "timm"}
 
 
@@ -97,48 +89,6 @@ def check_devices() -> None:
         raise ConfigError(f"{lacks} sees no GPU, but the other side does: pip install {install}")
 
 
-def accelerated() -> bool:
-    """Whether this is no CPU, on which only tiny models are tried."""
-    return jax.default_backend() != "cpu"
-
-
-def own_config(file: str, argument: str) -> Experiment:
-    """genlab's own experiment, of a file of experiments/."""
-    folder = Path(__file__).parents[2] / "experiments"
-    return command.load_config(f"{folder / file}:{argument}", override_with=False)
-
-
-def timed(experiment: Experiment, batch_size: int, objective: Any) -> Experiment:
-    """The experiment as it is timed, with --config.FIELD=VALUE in it.
-
-    One device, batches whole, blocks unrolled and nothing computed twice (PyTorch's side does so too), no moving
-    average. Raises ConfigError for overrides that the other side cannot follow.
-    """
-    model = dataclasses.replace(objective.model, dtype="bfloat16", scan_layers=False, remat="none")
-    training = dataclasses.replace(experiment.training, batch_size=batch_size, micro_batches=1, ema_decay=None,
-                                   steps_per_dispatch=STEPS_PER_DISPATCH, devices=1)
-    experiment = dataclasses.replace(experiment, objective=dataclasses.replace(objective, model=model),
-                                     training=training)
-    found = command.apply_overrides(experiment)
-    if _with_settable_fields(found, experiment) != experiment:
-        raise ConfigError(f"PyTorch's side follows in nothing but {', '.join(SETTABLE)}: set no other --config.FIELD "
-                          "(--shapes sets the model's size)")
-    found.objective.validate()
-    return found
-
-
-def _with_settable_fields(config: Any, other: Any, path: str = "") -> Any:
-    """A config with another's values in the fields that can be set."""
-    changes = {}
-    for name in field_names(config):
-        mine, its, inner = getattr(config, name), getattr(other, name), f"{path}.{name}".removeprefix(".")
-        if inner in SETTABLE:
-            changes[name] = its
-        elif any(field.startswith(f"{inner}.") for field in SETTABLE):
-            changes[name] = _with_settable_fields(mine, its, inner)
-    return dataclasses.replace(config, **changes)
-
-
 def random_batches(objective: Any, batch_size: int, steps: int) -> Arrays:
     """Stacked random batches of an objective: tokens, or images and labels, each [steps, B, ...]."""
     random, model = np.random.default_rng(0), objective.model
@@ -147,20 +97,15 @@ def random_batches(objective: Any, batch_size: int, steps: int) -> Arrays:
             for name, leaf in objective.dummy_batch(batch_size).items()}
 
 
-def noised(params: PyTree) -> PyTree:
-    """Parameters on the host, with noise, so that those that start at zero are compared too."""
-    random = np.random.default_rng(1)
-    return jax.tree.map(lambda x: np.asarray(x) + 0.02 * random.standard_normal(x.shape, np.float32), params)
+def images(batch: Arrays) -> Arrays:
+    """A batch of images and labels as torch has them: [B, C, I, J], and labels of 64 bits."""
+    return {"image": np.ascontiguousarray(batch["image"].transpose(0, 3, 1, 2)),
+            "label": batch["label"].astype(np.int64)}
 
 
-def unrolled(params: PyTree) -> PyTree:
-    """Parameters with a scanned stack's blocks one by one."""
-    stack = params["transformer"]
-    if "blocks" not in stack:
-        return params
-    depth = len(jax.tree.leaves(stack["blocks"])[0])
-    blocks = {f"block_{i}": jax.tree.map(lambda x, i=i: x[i], stack["blocks"]) for i in range(depth)}
-    return params | {"transformer": {k: v for k, v in stack.items() if k != "blocks"} | blocks}
+def first_batch(objective: Any, batch_size: int) -> Arrays:
+    """One random batch."""
+    return {name: array[0] for name, array in random_batches(objective, batch_size, 1).items()}
 
 
 def float32(objective: Any) -> Any:
@@ -172,27 +117,6 @@ def float32(objective: Any) -> Any:
 def own_loss(objective: Any) -> Callable:
     """(parameters, batch) -> genlab's training loss, where it draws nothing."""
     return lambda params, batch: objective.loss({"params": params}, batch, jax.random.key(0), True)[0]
-
-
-def linear(name: str, tree: PyTree) -> Arrays:
-    """A linear layer, or one of several side by side whose trees are given, as torch names it."""
-    trees = tree if isinstance(tree, list) else [tree]
-    found = {f"{name}.weight": jnp.concatenate([t["kernel"] for t in trees], axis=1).T}
-    if "bias" in trees[0]:
-        found[f"{name}.bias"] = jnp.concatenate([t["bias"] for t in trees])
-    return found
-
-
-def norm(name: str, tree: PyTree) -> Arrays:
-    """A LayerNorm as torch names it."""
-    return {f"{name}.weight": tree["scale"], f"{name}.bias": tree["bias"]}
-
-
-def patches(name: str, tree: PyTree, patch_size: int) -> Arrays:
-    """A patch embedding as the convolution that torch has in its place."""
-    p, (rows, width) = patch_size, tree["kernel"].shape
-    kernel = tree["kernel"].reshape(p, p, rows // p**2, width).transpose(3, 2, 0, 1)
-    return {f"{name}.weight": kernel, f"{name}.bias": tree["bias"]}
 
 
 def use_tanh_gelu(module: Any) -> None:

@@ -13,37 +13,26 @@ from typing import Any
 import numpy as np
 
 from genlab.experiment import Experiment
-from launch.benchmarks import torch_peer
-from launch.benchmarks.torch_peer import linear, norm
+from launch.benchmarks.pytorch.peer import first_batch, load_file, own_loss, use_tanh_gelu
+from launch.benchmarks.pytorch.settings import TimedShape, accelerated, own_config, timed
+from launch.benchmarks.pytorch.weights import block, norm
 
 BATCH_SIZE = 32  # A micro-batch of genlab's own recipe; half as many where a model is deeper than 124M's: two train.
 
 
-@dataclasses.dataclass(frozen=True)
-class GPT2Shape:
+class GPT2Shape(TimedShape):
     """A GPT-2's size; on a CPU with 64 tokens and a vocabulary of 256."""
-
-    width: int
-    depth: int
-    num_heads: int
 
     default = "768,12,12 1024,24,16"  # 124M and 350M.
 
-    def __str__(self) -> str:
-        return f"{self.width},{self.depth},{self.num_heads}"
-
     def experiment(self) -> Experiment:
         """genlab's own recipe of GPT-2's sizes, with nanoGPT's vocabulary: a multiple of 64."""
-        experiment = torch_peer.own_config("language/gpt.py", "124M")
+        experiment = own_config("language/gpt.py", "124M")
         B = BATCH_SIZE if self.depth <= 12 else BATCH_SIZE // 2
-        T, V, B = (1_024, 50_304, B) if torch_peer.accelerated() else (64, 256, 4)
+        T, V, B = (1_024, 50_304, B) if accelerated() else (64, 256, 4)
         model = dataclasses.replace(experiment.objective.model, context_length=T, vocab_size=V, width=self.width,
                                     depth=self.depth, num_heads=self.num_heads)
-        return torch_peer.timed(experiment, B, dataclasses.replace(experiment.objective, model=model))
-
-    def objective(self) -> Any:
-        """Of the experiment."""
-        return self.experiment().objective
+        return timed(experiment, B, dataclasses.replace(experiment.objective, model=model))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +57,9 @@ class NanoGPT:
         found = {"transformer.wte.weight": params["token_embedding"],
                  "transformer.wpe.weight": params["position_embedding"]}
         for i in range(model.depth):
-            block, name = stack[f"block_{i}"], f"transformer.h.{i}"
-            found |= norm(f"{name}.ln_1", block["attention_norm"]) | norm(f"{name}.ln_2", block["mlp_norm"])
-            found |= linear(f"{name}.attn.c_attn", block["attention"]["qkv"])
-            found |= linear(f"{name}.attn.c_proj", block["attention"]["output"])
-            found |= linear(f"{name}.mlp.c_fc", block["mlp"]["up"]) | linear(f"{name}.mlp.c_proj", block["mlp"]["down"])
+            its, name = stack[f"block_{i}"], f"transformer.h.{i}"
+            found |= norm(f"{name}.ln_1", its["attention_norm"]) | norm(f"{name}.ln_2", its["mlp_norm"])
+            found |= block(name, its, attention=("attn.c_attn", "attn.c_proj"), mlp=("mlp.c_fc", "mlp.c_proj"))
         return found | norm("transformer.ln_f", stack["final_norm"])
 
     def batch(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -86,14 +73,13 @@ class NanoGPT:
 
     def match(self, module: Any) -> None:
         """See `TorchPeer`."""
-        torch_peer.use_tanh_gelu(module)
+        use_tanh_gelu(module)
 
     def exact(self, objective: Any) -> tuple:
         """See `TorchPeer`."""
-        batch = {name: array[0] for name, array in torch_peer.random_batches(objective, 1, 1).items()}
-        return batch, torch_peer.own_loss(objective), lambda module, batch: self.loss(module, batch)
+        return first_batch(objective, 1), own_loss(objective), self.loss
 
 
 def load(path: str) -> NanoGPT:
     """The peer of a folder that holds model.py. Raises ConfigError if there is none, or no PyTorch."""
-    return NanoGPT(torch_peer.load_file(path, "model.py", "nanoGPT"))
+    return NanoGPT(load_file(path, "model.py", "nanoGPT"))

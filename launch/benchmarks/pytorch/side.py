@@ -14,8 +14,8 @@ import torch
 
 from genlab.configuration import ConfigError
 from genlab.training.optimizers import AdamW
+from launch.benchmarks.pytorch.peer import Arrays, TorchPeer
 from launch.benchmarks.timing import Side
-from launch.benchmarks.torch_peer import Arrays, TorchPeer
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
