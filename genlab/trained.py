@@ -19,7 +19,7 @@ from genlab.objectives.metric import Estimate
 from genlab.objectives.probes import Collect
 from genlab.training.checkpoints import Checkpoints
 from genlab.training.evaluation import collect_outputs, evaluate
-from genlab.training.plans import Plan, choose_plan
+from genlab.training.plans import Layout, Plan, choose_plan
 from genlab.training.program import Program, Reading, program_for
 
 PyTree = Any
@@ -96,10 +96,7 @@ def load_run(folder: Path) -> Trained:
     t = experiment.training
     if not (folder / "checkpoints").is_dir():
         raise ConfigError(f"{folder} has no checkpoint yet; train it first")
-    # Wherever it was trained: as many of the devices here as divide a micro-batch; of several processes all.
-    count = len(jax.devices())
-    devices = math.gcd(t.batch_size // t.micro_batches, count) if jax.process_count() == 1 else count
-    plan = choose_plan(t.batch_size, t.micro_batches, devices, objective=experiment.objective)
+    plan = plan_here(experiment)
     program = program_for(experiment.objective, experiment.optimizer, t.micro_batches, t.ema_decay, plan)
     checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
     try:
@@ -110,6 +107,23 @@ def load_run(folder: Path) -> Trained:
         raise ConfigError(f"{folder} has no checkpoint yet; train it first")
     state, _ = found
     return Trained(experiment, state.evaluated, int(state.step), program, folder)
+
+
+def plan_here(experiment: Any) -> Plan:
+    """The plan that a run is read back under: its own layout on all devices here, where it fits them.
+
+    Elsewhere, wherever it was trained, batches alone are cut over as many devices as divide a micro-batch; of several
+    processes over all.
+    """
+    t = experiment.training
+    if t.layout != Layout():
+        try:
+            return choose_plan(t.batch_size, t.micro_batches, None, t.layout, experiment.objective)
+        except ConfigError as error:
+            logging.warning("the run's own layout does not fit the devices here (%s): read without it", error)
+    count = len(jax.devices())
+    devices = math.gcd(t.batch_size // t.micro_batches, count) if jax.process_count() == 1 else count
+    return choose_plan(t.batch_size, t.micro_batches, devices, objective=experiment.objective)
 
 
 @functools.lru_cache(maxsize=2)

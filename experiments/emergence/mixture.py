@@ -8,8 +8,8 @@ Scales: `cpu` (4,920 to 106,112 parameters, 3,000 updates, three seeds; one run 
 `accelerator` (1 to 100 million parameters, longer problems beside the standard library's text, zero-shot and after two
 solved problems; not run yet).
 
-Measured, the cpu sweep from nothing to its report: 20 min of processor time, 15 min 49 s on two cores one of which had
-other work as well; runs end with the same losses to the last digit wherever and whenever they are done. Verdicts at 95
+Measured, the cpu sweep from nothing to its report: 10 min 43 s on two cores, 20 min of processor time; its losses are
+the same to the last digit when it is done again. Verdicts at 95
 scales, with the share of its rise that exact match and log-probability make within a doubling of compute (45 % is the
 line), and where exact match leaves chance, in FLOPs:
 

@@ -4,6 +4,7 @@ A chunk is cut over all devices of this process that divide it. That serves CPUs
 thread a device, so two cores as two devices are faster than as one (launch.benchmark sample says by how much). Each
 device runs the network on its own examples by shard_map: left to XLA's partitioner, loops over images (those of
 genlab/models/fast_convolutions.py) gathered the batch, and each device ran half of a U-Net's convolutions on all of it.
+A network that is itself cut over devices, its parameters or its activations, is left to the partitioner all the same.
 """
 
 import functools
@@ -14,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genlab.configuration import ConfigError
 from genlab.diffusion.denoiser import Denoiser
@@ -35,6 +36,7 @@ def generate(
     chunk: int = 64,
     label: np.ndarray | None = None,
     intermediates: int = 0,
+    mesh: Mesh | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Samples:
     """Returns `count` samples as NumPy arrays: of one key and chunk size, the first ones of a larger count.
@@ -51,6 +53,8 @@ def generate(
       chunk: how many at a time, as memory allows; the last chunk is filled up and cut.
       label: int [count], the class of each sample; None for none.
       intermediates: see `Sampler.sample`; the trajectory is [intermediates, count, *shape].
+      mesh: of devices that the network is cut over, and its variables as they come; how it cuts its activations, it
+        says itself. By default every device holds all variables and runs the network on its own examples.
       on_progress: called with (samples done, count) after each chunk.
 
     Raises:
@@ -65,8 +69,8 @@ def generate(
         # The last chunk is filled up with the last label.
         label = np.pad(np.asarray(label, np.int32), (0, chunks * chunk - count), mode="edge")
 
-    program = _program(sampler, path, denoiser_of, (chunk, *shape), intermediates)
-    variables = jax.device_put(variables, program.whole)
+    program = _program(sampler, path, denoiser_of, (chunk, *shape), intermediates, mesh)
+    variables = program.put(variables)
     drawn = []
     for i in range(chunks):
         label_B = None if label is None else label[i * chunk:(i + 1) * chunk]
@@ -85,23 +89,30 @@ def _program(*of) -> "ChunkProgram":
 
 
 class ChunkProgram:
-    """Samples of one shape [chunk, ...], compiled once and cut over as many devices as divide the chunk.
+    """Samples of one shape [chunk, ...], compiled once.
+
+    Cut over as many devices as divide the chunk, or over a mesh as the network has it (see `generate`).
 
     Attributes:
+      mesh: of the devices.
       whole: where arguments are put: on each of the devices.
       draw: the jitted function of these.
     """
 
-    def __init__(self, sampler, path: Path, denoiser_of, shape: tuple[int, ...], intermediates: int = 0):
-        devices = jax.local_devices()
-        count = math.gcd(shape[0], len(devices))
-        mesh = device_mesh((count,), ("data",), devices[:count])
+    def __init__(self, sampler, path: Path, denoiser_of, shape: tuple[int, ...], intermediates: int = 0,
+                 mesh: Mesh | None = None):
+        devices, by_examples = jax.local_devices(), mesh is None
+        if by_examples:
+            count = math.gcd(shape[0], len(devices))
+            mesh = device_mesh((count,), ("data",), devices[:count])
         whole, examples = PartitionSpec(), PartitionSpec("data")
-        self.whole = NamedSharding(mesh, whole)
+        self.mesh, self.whole = mesh, NamedSharding(mesh, whole)
 
         @jax.jit
         def draw(variables, key, label_B) -> Samples:
             def denoise(x, t):
+                if not by_examples:
+                    return denoiser_of(variables, label_B)(x, t)
                 of_time = examples if jnp.ndim(t) else whole
                 own = jax.shard_map(lambda variables, label_B, x, t: denoiser_of(variables, label_B)(x, t), mesh=mesh,
                                     in_specs=(whole, examples, examples, of_time), out_specs=examples, check_vma=False)
@@ -111,6 +122,13 @@ class ChunkProgram:
 
         self.draw = draw
 
+    def put(self, variables):
+        """Returns variables on each of the devices, but those that are cut over this very mesh as they are."""
+        def sharding(x):
+            return x.sharding if getattr(getattr(x, "sharding", None), "mesh", None) == self.mesh else self.whole
+
+        return jax.device_put(variables, jax.tree.map(sharding, variables))
+
     def __call__(self, variables, key, label_B=None) -> Samples:
-        """Returns a chunk of samples, by a key and, of a conditional model, labels [chunk]; does not wait for them."""
-        return self.draw(*jax.device_put((variables, key, label_B), self.whole))
+        """Returns a chunk by variables from `put`, a key and, of a conditional model, labels [chunk]; does not wait."""
+        return self.draw(variables, *jax.device_put((key, label_B), self.whole))

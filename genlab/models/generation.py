@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genlab.models import placement
 from genlab.models.gpt import GPT
 
 NO_TOKEN = -1  # a stop token that no token equals
@@ -74,12 +75,11 @@ class _Decoding(NamedTuple):
     done_B: jax.Array
 
 
-@functools.partial(jax.jit, static_argnames=("model", "room"))
 def decode(model: GPT, params, prompts_BP, start_B, sampling, key, max_new_tokens, stop_token, *, room):
     """Returns the tokens that follow left-padded prompts [B, P]: int32 [B, room], and how many are real, [B].
 
     `start_B`: the first real slot of each row. `room`: static, at least `max_new_tokens`, which is traced. A row ends
-    after `stop_token`. Filling the cache and decoding are one compiled function.
+    after `stop_token`.
     """
     B, P = prompts_BP.shape
     variables = {"params": params}
@@ -105,6 +105,12 @@ def decode(model: GPT, params, prompts_BP, start_B, sampling, key, max_new_token
     return tokens_BN, jnp.sum(tokens_BN != NO_TOKEN, axis=-1)
 
 
+@functools.lru_cache(maxsize=32)
+def _compiled(model: GPT, room: int, where):
+    """`decode`, filling the cache included, as one function of its own for each plan that it is traced under."""
+    return jax.jit(functools.partial(decode, model, room=room))
+
+
 def generate(
     model: GPT,
     params,
@@ -121,6 +127,7 @@ def generate(
 
     `temperature` (0 is greedy), `top_k` (0 is all) and `top_p` are one for all or one per prompt. A row ends with
     `stop_token` if it comes. Compiled once per number of prompts and per power of two of the prompt and new lengths.
+    Under a plan (genlab/models/placement.py) the prompts are cut over the devices, and `params` may be.
 
     Raises ValueError for an empty prompt, tokens outside the vocabulary, settings out of range, and prompts that do
     not leave room for `max_new_tokens` in the model's context.
@@ -134,8 +141,8 @@ def generate(
     for row, prompt in zip(padded_BP, prompts, strict=True):
         row[P - len(prompt) :] = prompt
     start_B = np.array([P - len(prompt) for prompt in prompts], np.int32)
-    tokens_BN, length_B = decode(
-        model,
+    room = _power_of_two(max_new_tokens, model.context_length)
+    tokens_BN, length_B = _compiled(model, room, placement.where())(
         params,
         padded_BP,
         start_B,
@@ -143,7 +150,6 @@ def generate(
         jax.random.key(seed),
         max_new_tokens,
         NO_TOKEN if stop_token is None else stop_token,
-        room=_power_of_two(max_new_tokens, model.context_length),
     )
     tokens_BN, length_B = jax.device_get((tokens_BN, length_B))
     return [row[:length] for row, length in zip(tokens_BN, length_B, strict=True)]

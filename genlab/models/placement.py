@@ -4,7 +4,7 @@ import contextlib
 import contextvars
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 
 import jax
 from absl import logging
@@ -47,6 +47,12 @@ def place(x, letters: str):
         return x
     spec = PartitionSpec(*map(_names, letters, x.shape))
     return jax.lax.with_sharding_constraint(x, NamedSharding(plan[0], spec))
+
+
+def where() -> Hashable:
+    """The plan in force, None without one: what jax.jit does not know that a function was traced under."""
+    plan = _PLAN.get()
+    return None if plan is None else (plan[0], tuple(sorted(plan[1].items())))
 
 
 def parts(letter: str, size: int) -> int:

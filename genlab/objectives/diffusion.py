@@ -14,6 +14,7 @@ from genlab.diffusion.grids import starting_at
 from genlab.diffusion.guidance import classifier_free_batched
 from genlab.diffusion.paths import VP, Path, expand
 from genlab.diffusion.times import Times, UniformTime, stratified
+from genlab.models.placement import place
 from genlab.objectives.grey_levels import GreyLevels
 from genlab.objectives.image_model import ImageObjective
 from genlab.objectives.metric import Metric
@@ -136,6 +137,7 @@ class ScoreMatching:
           guidance: scale of classifier-free guidance, 1 for none; `check_guidance` says where it makes sense.
         """
         def denoise(x, t, label_B=label_B) -> Denoised:
+            x = place(x, "B" + "-" * (x.ndim - 1))
             t_B = jnp.broadcast_to(jnp.asarray(t, jnp.float32), (len(x),))
             return self.prediction.denoised(self.path, x, t_B, self._network(variables, x, t_B, label_B))
 

@@ -83,6 +83,11 @@ class Plan:
     by_device: bool = False
 
     @property
+    def by_examples(self) -> bool:
+        """Whether each device holds all parameters and computes whole examples."""
+        return self.mesh.shape["data"] == self.mesh.size
+
+    @property
     def replicated(self) -> NamedSharding:
         """Every device holds all of it."""
         return NamedSharding(self.mesh, PartitionSpec())

@@ -95,8 +95,7 @@ class Program:
     @property
     def can_be_joined(self) -> bool:
         """Whether `steps_together` serves this plan: one that cuts neither parameters nor the step itself."""
-        sizes = self.plan.mesh.shape
-        return not self.plan.by_device and sizes["data"] == self.plan.mesh.size
+        return not self.plan.by_device and self.plan.by_examples
 
     def steps_together(self, states: list[TrainState], batches: list[PyTree]) -> list[tuple[TrainState, dict]]:
         """`train_steps` of several runs in one program, their states given up; members cut over the devices."""

@@ -1,5 +1,6 @@
 """What a diffusion run makes: samples, their way from noise, and held-out images restored, edited, interpolated."""
 
+import contextlib
 import functools
 import json
 from collections.abc import Callable, Sequence
@@ -137,11 +138,14 @@ def draw(run: Trained, request: Request, intermediates: int = 0,
     denoiser_of = _denoiser_of(objective, request.guidance, classifier and classifier.experiment.objective,
                                request.classifier_scale)
     variables = (run.variables, classifier.variables if classifier else {})
-    return generate(
-        request.sampler, objective.sampling_path(request.start), denoiser_of, variables,
-        stream_key(request.seed, "sample"), request.count, objective.example_shape(),
-        chunk=min(request.chunk, request.count), label=request.labels(run), intermediates=intermediates,
-        on_progress=on_progress)
+    plan = run.program.plan
+    mesh, placing = (None, contextlib.nullcontext()) if plan.by_examples else (plan.mesh, plan.placing())
+    with placing:
+        return generate(
+            request.sampler, objective.sampling_path(request.start), denoiser_of, variables,
+            stream_key(request.seed, "sample"), request.count, objective.example_shape(),
+            chunk=min(request.chunk, request.count), label=request.labels(run), intermediates=intermediates,
+            mesh=mesh, on_progress=on_progress)
 
 
 @functools.lru_cache(maxsize=4)
@@ -206,7 +210,8 @@ def _restored(run: Trained, request: Request, path: Path) -> str:
     x = objective.pixels.normalize(examples["image"])
     label = jnp.asarray(examples["label"], jnp.int32) if objective.model.num_classes else None
     key = stream_key(request.seed, "sample")
-    rows = {"image": x, **_TASKS.get(request.task, _measured)(run, request, x, label, key)}
+    with run.program.plan.placing():
+        rows = {"image": x, **_TASKS.get(request.task, _measured)(run, request, x, label, key)}
     pictures = {name: decoded(run, row) for name, row in rows.items()}
     if path.suffix == ".npz":
         np.savez_compressed(path, **pictures)

@@ -26,8 +26,9 @@ def continuations(run: Trained, prompts: Sequence[str], tokens: int | None, **se
     objective, tokenizer = run.experiment.objective, run.experiment.data.load_tokenizer(run.folder / "data")
     encoded = [[tokenizer.separator, *tokenizer.encode(text)] for text in prompts]
     room = objective.model.context_length - max(map(len, encoded))
-    found = objective.generate(run.variables, encoded, max_new_tokens=tokens or max(1, min(128, room)),
-                               stop_token=tokenizer.separator, **settings)
+    with run.program.plan.placing():
+        found = objective.generate(run.variables, encoded, max_new_tokens=tokens or max(1, min(128, room)),
+                                   stop_token=tokenizer.separator, **settings)
     return [text + tokenizer.decode(new) for text, new in zip(prompts, found, strict=True)]
 
 

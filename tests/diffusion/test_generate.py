@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from genlab.configuration import ConfigError
 from genlab.diffusion.denoiser import from_data
 from genlab.diffusion.generate import ChunkProgram, generate
 from genlab.diffusion.paths import VP
 from genlab.diffusion.samplers import Ddim, EulerMaruyama, Sampler
+from genlab.meshes import device_mesh
 from genlab.models.fast_convolutions import group_norm
 
 PATH = VP()
@@ -28,6 +30,10 @@ def centres(traced=None):
         return denoise
 
     return denoiser_of
+
+
+def centres_of_eight(variables, label_B):
+    return lambda x, t: from_data(PATH, x, t, jnp.broadcast_to(variables["cut"] * variables["host"], x.shape))
 
 
 def draw(count, key=0, sampler=None, denoiser_of=None, **options):
@@ -103,3 +109,14 @@ def test_no_device_gathers_what_the_others_have():
     compiled = program.draw.lower(*jax.device_put((jnp.ones(4), jax.random.key(0), None), program.whole)).compile()
     assert len(compiled.input_shardings[0][0].device_set) == 8
     assert "all-gather" not in compiled.as_text()
+
+
+def test_variables_that_are_cut_over_a_mesh_stay_so():
+    mesh = device_mesh((2, 4), ("data", "fsdp"), jax.devices())
+    cut, sampler = NamedSharding(mesh, PartitionSpec("fsdp")), Sampler(EulerMaruyama(), 4)
+    program = ChunkProgram(sampler, PATH, centres_of_eight, (4, 8), mesh=mesh)
+    variables = program.put({"cut": jax.device_put(jnp.arange(8.0), cut), "host": np.ones(8, np.float32)})
+    assert variables["cut"].sharding == cut and variables["host"].sharding.is_fully_replicated
+    key = jax.random.fold_in(jax.random.key(0), 0)
+    alone = jax.jit(lambda v: sampler.sample(PATH, centres_of_eight(v, None), key, (4, 8)).x)(jax.device_get(variables))
+    np.testing.assert_allclose(program(variables, key).x, alone, rtol=1e-5, atol=1e-6)

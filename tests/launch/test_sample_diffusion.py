@@ -13,6 +13,7 @@ from PIL import Image
 
 from genlab.configuration import ConfigError
 from genlab.data import Digits, EightGaussians, Images, Points
+from genlab.diffusion.generate import ChunkProgram
 from genlab.diffusion.samplers import AdaptiveOde, Ddim, Sampler
 from genlab.experiment import Experiment, run
 from genlab.models.denoising_mlp import DenoisingMLP
@@ -22,7 +23,7 @@ from genlab.objectives.generation import SampleQuality
 from genlab.objectives.grey_levels import GreyLevels
 from genlab.trained import Trained, load_run
 from genlab.training.optimizers import AdamW
-from genlab.training.plans import choose_plan
+from genlab.training.plans import Layout, choose_plan
 from genlab.training.program import program_for
 from genlab.training.settings import Training
 from launch.samples import diffusion
@@ -54,6 +55,24 @@ def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("digits")
     run(DIGITS, made)
     return made
+
+
+@pytest.mark.parametrize("layout", [Layout(plan="mesh", data=2, fsdp=4),
+                                    Layout(plan="mesh", data=2, tensor=2, sequence=2)])
+def test_a_run_whose_network_is_cut_over_devices_is_sampled_so(layout, monkeypatch):
+    whole, request = fresh(DIGITS), Request(SAMPLER, 8, guidance=2.0)
+    noised = jax.tree.map(lambda x: x + 0.05 * np.cos(np.arange(x.size, dtype=np.float32)).reshape(x.shape),
+                          whole.variables)  # A fresh DiT says 0 whatever it reads.
+    plan = choose_plan(16, 1, 8, layout, DIGITS.objective)
+    program = program_for(DIGITS.objective, DIGITS.optimizer, 1, None, plan)
+    cut = dataclasses.replace(whole, variables=jax.device_put(noised, plan.of_state(noised)), program=program)
+    given, put = [], ChunkProgram.put
+    monkeypatch.setattr(ChunkProgram, "put", lambda self, variables: given.append(put(self, variables)) or given[-1])
+    found = draw(cut, request).x
+    np.testing.assert_allclose(found, draw(dataclasses.replace(whole, variables=noised), request).x, rtol=1e-5, atol=1e-5)
+    assert np.ptp(found) > 0.1
+    are_whole = [all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(its)) for its in given]
+    assert are_whole == [False, True]
 
 
 def call(environment, module, *flags):

@@ -27,6 +27,7 @@ from genlab.objectives.grey_levels import GreyLevels
 from genlab.objectives.next_token import NextToken
 from genlab.objectives.task_scores import Greedy
 from genlab.randomness import examples, part_of_batch, per_example
+from genlab.trained import plan_here
 from genlab.training import plans
 from genlab.training.checkpoints import Checkpoints
 from genlab.training.optimizers import AdamW
@@ -135,6 +136,43 @@ def test_samples_are_those_of_one_device(family, read, layout):
     one = samples(1, "data")
     assert len(np.unique(one)) > 4
     np.testing.assert_array_equal(samples(8, layout), one)
+
+
+def test_prompts_are_continued_under_a_plan_and_again_without_one():
+    objective = OBJECTIVES["gpt"]
+    params = jax.jit(objective.init)(jax.random.key(0))["params"]
+    prompts = np.arange(32).reshape(8, 4)
+    plan = choose_plan(BATCH, 1, 8, LAYOUTS["all"], objective)
+    alone = objective.generate({"params": params}, prompts, max_new_tokens=4)
+    with plan.placing():
+        cut = jax.device_put(params, plan.of_state(params))
+        found = objective.generate({"params": cut}, prompts, max_new_tokens=4)
+        here = {placement.where(), placement.where()}
+    assert len(here) == 1 and placement.where() not in here  # Else what was traced elsewhere would be called here.
+    np.testing.assert_array_equal(found, alone)
+    np.testing.assert_array_equal(objective.generate({"params": params}, prompts, max_new_tokens=4), alone)
+
+
+@pytest.mark.parametrize("family", ["dit", "unet"])
+def test_a_sampler_s_examples_are_cut_over_the_devices(family):
+    objective = OBJECTIVES[family]
+    variables = jax.eval_shape(objective.init, jax.random.key(0))
+    plan = choose_plan(BATCH, 1, 8, LAYOUTS["fsdp"], objective)
+    with plan.placing():
+        trace = jax.make_jaxpr(lambda variables, x: objective.denoiser(variables)(x, 0.5))
+        text = str(trace(variables, np.zeros((BATCH, 4, 4, 1), np.float32)))
+    assert "spec=P(('data', 'fsdp'), None, None, None)" in text
+
+
+@pytest.mark.parametrize(("layout", "sizes"), [
+    (LAYOUTS["fsdp"], (2, 4, 1, 1)),
+    (Layout(plan="mesh", fsdp=16), (8, 1, 1, 1)),  # More than there are.
+    (Layout(), (8, 1, 1, 1)),
+])
+def test_a_run_is_read_back_under_its_own_layout_where_that_fits(layout, sizes):
+    training = Training(steps=1, batch_size=BATCH, layout=layout)
+    experiment = Experiment(objective=OBJECTIVES["gpt"], data=None, optimizer=OPTIMIZER, training=training)
+    assert tuple(plan_here(experiment).mesh.shape.values()) == sizes
 
 
 def test_what_a_plan_would_cut_and_cannot_is_warned_of_once(monkeypatch):
