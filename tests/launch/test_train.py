@@ -73,7 +73,9 @@ def test_the_last_line_says_where_the_time_went(whole):
 
 
 def test_profile_writes_a_trace_and_prints_the_top_operations(environment, tmp_path):
-    code, out, error = train(environment, tmp_path, "--profile", "--profile_dispatches=2")
+    # Modules' names are read where Flax is imported, so by a new process, and other tests' cache has none.
+    named = environment | {"FLAX_PROFILE": "true", "GENLAB_CACHE": str(tmp_path / "cache")}
+    code, out, error = finish(start(named, tmp_path, "--profile", "--profile_dispatches=2"))
     assert (code, error) == (0, "")
     assert len(list((tmp_path / "profile").rglob("*.trace.json.gz"))) == 1
     lines = out.splitlines()
