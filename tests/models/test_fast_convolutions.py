@@ -8,14 +8,6 @@ from genlab.models import fast_convolutions, ops
 from tests.models.fast_and_plain import assert_parity, normal
 
 
-@pytest.fixture(autouse=True, scope="module")
-def optimized():
-    """Their roundings are XLA's as it optimises: other tests are compiled in a hurry."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
 @pytest.mark.parametrize("norm", [ops.group_norm, ops.group_norm_silu])
 @pytest.mark.parametrize("groups", [1, 3])
 def test_group_norm(norm, groups):
@@ -24,7 +16,7 @@ def test_group_norm(norm, groups):
                   tolerance=1e-5)
 
 
-def test_group_norm_of_constant_images_has_finite_gradients():
+def test_group_norm_of_constant_images_has_finite_gradients(optimized):
     assert_parity(lambda x, scale, bias: ops.group_norm_silu(x, scale, bias, 2), np.full((2, 3, 3, 4), 5.0, np.float32),
                   normal(4), normal(4, seed=1))
 

@@ -50,7 +50,7 @@ def test_fresh_noise_is_nearly_uniform_and_so_are_its_bits():
 
 
 def test_another_run_than_the_teachers_is_a_one_line_error():
-    variables = OBJECTIVE.init(jax.random.key(0))
+    variables = jax.eval_shape(OBJECTIVE.init, jax.random.key(0))
     other = dataclasses.replace(TEACHER, dequantize=False)
     with pytest.raises(ConfigError, match="the run to start from is not of objective.teacher"):
         OBJECTIVE.start_from(variables, other, {})
