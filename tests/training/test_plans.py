@@ -1,6 +1,7 @@
 """Every plan trains the same run: on 8 simulated devices, dropout, noise and micro-batches included."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -37,7 +38,7 @@ from genlab.training.rules import partition
 from genlab.training.settings import Training
 from tests.training.regression import Regression
 
-STEPS, BATCH = 20, 16
+STEPS, BATCH = 8, 16
 STACK = {"width": 32, "depth": 1, "num_heads": 4}
 IMAGES = {"image_size": 4, "channels": 1}
 GPT_TINY = GPT(vocab_size=64, context_length=16, dropout=0.1, **STACK)
@@ -46,13 +47,13 @@ OBJECTIVES = {
     "gpt": NextToken(model=GPT_TINY, z_loss=1e-3),
     "gpt in blocks": NextToken(model=dataclasses.replace(GPT_TINY, attention_block=3), z_loss=1e-3, loss_chunk=3),
     # Without a token of the class, so that "sequence" divides the positions.
-    "vit": Classification(model=ViT(**IMAGES, num_classes=10, patch_size=2, dropout=0.1, stochastic_depth=0.1,
-                                    scan_layers=True, pooling="mean", **STACK)),
+    "vit": Classification(model=ViT(**IMAGES, num_classes=10, patch_size=2, stochastic_depth=0.2, scan_layers=True,
+                                    pooling="mean", **{**STACK, "depth": 2})),
     "mixer": Classification(model=Mixer(**IMAGES, num_classes=10, patch_size=2, width=32, depth=2, token_mlp_width=16,
                                         channel_mlp_width=64, stochastic_depth=0.1)),
     "dit": ImageDiffusion(model=NETWORK, times=UniformLogSnr(), label_dropout=0.2, pixels=GreyLevels(17)),
     "unet": ImageDiffusion(model=UNet(**IMAGES, num_classes=0, width=8, channel_multipliers=(1,), blocks=1,
-                                      attention_resolutions=(4,), dropout=0.1), pixels=GreyLevels(17)),
+                                      attention_resolutions=(), dropout=0.1), pixels=GreyLevels(17)),
 }
 LAYOUTS = {
     "data": Layout(),
@@ -65,7 +66,7 @@ LAYOUTS = {
 # All layouts of one Transformer, and of the others those whose code is their own.
 CASES = [("gpt", layout) for layout in ("data", "pmap", "tensor", "sequence")]
 CASES += [("gpt in blocks", layout) for layout in ("fsdp", "all")]
-CASES += [("vit", "all"), ("mixer", "pmap"), ("mixer", "tensor"), ("unet", "fsdp")]
+CASES += [("vit", "all"), ("mixer", "tensor"), ("unet", "fsdp")]
 OPTIMIZER = AdamW(learning_rate=3e-3, warmup_fraction=0.1)
 
 
@@ -81,23 +82,26 @@ def batches_of(objective):
             for name, leaf in objective.dummy_batch(BATCH).items()}
 
 
-def train(program, batches):
-    """(losses of each step, the state at the end)."""
-    state = program.initial_state(3, OPTIMIZER.hyperparameters(STEPS))
-    state, metrics = program.train_steps(state, program.plan.put(batches))
-    total, weight = metrics["loss"]
-    return np.asarray(total) / np.asarray(weight), state
+def first_state(program):
+    return program.initial_state(3, OPTIMIZER.hyperparameters(STEPS))
+
+
+def losses(program, batches, start=None):
+    """Of each step, from a state on the host or one that the plan itself draws; no FLOPs are counted, a trace more."""
+    state = first_state(program) if start is None else jax.device_put(start, program.plan.of_state(start))
+    total, weight = program.steps_alone(state, program.plan.put(batches))[1]["loss"]
+    return np.asarray(total) / np.asarray(weight)
 
 
 @pytest.fixture(scope="module")
 def on_one_device():
-    found = {}
+    """Family -> (its first state, on the host, its losses)."""
 
+    @functools.cache
     def curve(family):
-        if family not in found:
-            objective = OBJECTIVES[family]
-            found[family] = train(program_of(objective, 1), batches_of(objective))[0]
-        return found[family]
+        program = program_of(OBJECTIVES[family], 1)
+        start = jax.device_get(first_state(program))
+        return start, losses(program, batches_of(OBJECTIVES[family]), start)
 
     return curve
 
@@ -105,37 +109,48 @@ def on_one_device():
 @pytest.mark.parametrize(("family", "layout"), CASES)
 def test_every_plan_gives_the_curve_of_one_device(family, layout, on_one_device, capfd):
     objective = OBJECTIVES[family]
-    losses, _ = train(program_of(objective, 8, LAYOUTS[layout]), batches_of(objective))
+    start, expected = on_one_device(family.removesuffix(" in blocks"))
+    own = family.startswith("gpt")  # Of one family each plan draws the first state as well.
+    found = losses(program_of(objective, 8, LAYOUTS[layout]), batches_of(objective), None if own else start)
     assert "[SPMD]" not in capfd.readouterr().err  # XLA's warning that it gathers what it need not.
-    np.testing.assert_allclose(losses, on_one_device(family.removesuffix(" in blocks")), rtol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("devices", "layout"), [(4, "pmap"), (8, "all")])
 def test_micro_batches_draw_what_the_whole_batch_draws(devices, layout, on_one_device):
     objective = OBJECTIVES["dit"]
-    losses, _ = train(program_of(objective, devices, LAYOUTS[layout], 2), batches_of(objective))
-    np.testing.assert_allclose(losses, on_one_device("dit"), rtol=1e-5)
+    start, expected = on_one_device("dit")
+    found = losses(program_of(objective, devices, LAYOUTS[layout], 2), batches_of(objective), start)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("family", "read"), [("gpt", Greedy(room=4, stop=-1)),
-                                              ("dit", Draw(Sampler(EulerMaruyama(), 3), guidance=2.0))])
-@pytest.mark.parametrize("layout", ["fsdp", "all"])
-def test_samples_are_those_of_one_device(family, read, layout):
-    batch = {"prompt": np.arange(4 * BATCH).reshape(1, BATCH, 4) % 64, "start": np.zeros((1, BATCH), int),
-             "index": np.arange(BATCH)[None], "label": np.arange(BATCH)[None] % 10,
-             "example_weight": np.ones((1, BATCH))}
+READINGS = {"gpt": Greedy(room=4, stop=-1), "dit": Draw(Sampler(EulerMaruyama(), 3), guidance=2.0)}
 
-    def samples(devices, layout):
+
+@pytest.fixture(scope="module")
+def samples(on_one_device):
+    @functools.cache
+    def of(family, devices, layout):
+        batch = {"prompt": np.arange(4 * BATCH).reshape(1, BATCH, 4) % 64, "start": np.zeros((1, BATCH), int),
+                 "index": np.arange(BATCH)[None], "label": np.arange(BATCH)[None] % 10,
+                 "example_weight": np.ones((1, BATCH))}
         program = program_of(OBJECTIVES[family], devices, LAYOUTS[layout])
-        state = program.initial_state(3, OPTIMIZER.hyperparameters(STEPS))
+        start, _ = on_one_device(family)
+        state = jax.device_put(start, program.plan.of_state(start))
         # A fresh DiT says 0 whatever it reads.
         variables = jax.tree.map(lambda x: x + 0.05 * np.cos(np.arange(x.size)).reshape(x.shape), state.evaluated)
-        found = program.outputs(variables, program.plan.put(batch), read)
+        found = program.outputs(variables, program.plan.put(batch), READINGS[family])
         return np.asarray(found["written" if family == "gpt" else "sample"])
 
-    one = samples(1, "data")
+    return of
+
+
+@pytest.mark.parametrize("family", ["gpt", "dit"])
+@pytest.mark.parametrize("layout", ["fsdp", "all"])
+def test_samples_are_those_of_one_device(family, layout, samples):
+    one = samples(family, 1, "data")
     assert len(np.unique(one)) > 4
-    np.testing.assert_array_equal(samples(8, layout), one)
+    np.testing.assert_array_equal(samples(family, 8, layout), one)
 
 
 def test_prompts_are_continued_under_a_plan_and_again_without_one():
@@ -192,12 +207,13 @@ def test_devices_count_by_their_weights():
     batches = {"x": random.normal(size=(3, 16, 4)), "y": random.normal(size=(3, 16, 1)),
                "weight": np.arange(48).reshape(3, 16)}
     batches = {name: array.astype(np.float32) for name, array in batches.items()}
-    (one, _), (eight, _) = (train(program_of(objective, devices, LAYOUTS["pmap"]), batches) for devices in (1, 8))
+    one, eight = (losses(program_of(objective, devices, LAYOUTS["pmap"]), batches) for devices in (1, 8))
     np.testing.assert_allclose(eight, one, rtol=1e-5)
 
 
 def test_activations_are_cut_along_heads_and_positions():
-    objective = NextToken(model=dataclasses.replace(GPT_TINY, context_length=256, width=64, scan_layers=True))
+    model = dataclasses.replace(GPT_TINY, context_length=256, num_heads=8, scan_layers=True, dropout=0.0)
+    objective = NextToken(model=model)
 
     def temporary_bytes(layout):
         program = program_of(objective, 8, layout)
@@ -206,8 +222,8 @@ def test_activations_are_cut_along_heads_and_positions():
         return program.compile_steps(state, {"tokens": batch}).memory_analysis().temp_size_in_bytes
 
     uncut = 4 * temporary_bytes(Layout(plan="mesh", data=8))  # Of a batch in two parts and not in eight.
-    assert temporary_bytes(Layout(plan="mesh", data=2, sequence=4)) < 0.5 * uncut
-    assert temporary_bytes(Layout(plan="mesh", data=2, tensor=4)) < 0.5 * uncut
+    assert temporary_bytes(Layout(plan="mesh", data=2, sequence=4)) < 0.4 * uncut
+    assert temporary_bytes(Layout(plan="mesh", data=2, tensor=4)) < 0.6 * uncut
     assert temporary_bytes(Layout(plan="mesh", data=2, fsdp=4)) < 0.4 * uncut
 
 
@@ -259,17 +275,19 @@ def test_without_a_rule_fsdp_takes_the_largest_dimension_that_it_divides():
     assert tuple(partition((), axes, "x", (7, 1001))) == tuple(partition((), axes, "x", (8, 8))) == ()
 
 
-def test_a_checkpoint_of_any_plan_is_read_under_any_other(tmp_path):
+def test_a_checkpoint_of_any_plan_is_read_under_any_other(on_one_device, tmp_path):
     hyperparameters = OPTIMIZER.hyperparameters(STEPS)
-    programs = {name: program_of(OBJECTIVES["gpt"], 8, layout) for name, layout in LAYOUTS.items()}
-    state = jax.device_get(programs["data"].initial_state(3, hyperparameters))
+    layouts = ("data", "fsdp", "tensor", "all")  # To a state the others are as one of these.
+    programs = {name: program_of(OBJECTIVES["gpt"], 8, LAYOUTS[name]) for name in layouts}
+    state, _ = on_one_device("gpt")
     for written, program in programs.items():
         own = program.abstract_state(hyperparameters)
         placed = jax.tree.map(lambda x, to: jax.device_put(x, to.sharding), state, own)
         checkpoints = Checkpoints(tmp_path / written)
         checkpoints.save(placed, {})
         checkpoints.wait()
-        for read, other in programs.items():
+        for read in {*layouts} - {written}:
+            other = programs[read]
             abstract = other.abstract_state(hyperparameters)
             found, _ = checkpoints.restore(abstract)
             jax.tree.map(np.testing.assert_array_equal, found.params, state.params)
@@ -281,7 +299,7 @@ def test_a_checkpoint_of_any_plan_is_read_under_any_other(tmp_path):
 def test_a_run_goes_on_with_other_devices_under_other_plans(tmp_path):
     model = MLP(image_size=8, channels=1, num_classes=10, widths=(32,))
     base = Experiment(objective=Classification(model=model), data=Images(source=Digits()), optimizer=OPTIMIZER,
-                      training=Training(steps=16, batch_size=16, steps_per_dispatch=4, checkpoint_steps=4,
+                      training=Training(steps=12, batch_size=16, steps_per_dispatch=4, checkpoint_steps=4,
                                         evaluate_examples=32, writers=()))
 
     def go(folder, stages):
@@ -294,9 +312,8 @@ def test_a_run_goes_on_with_other_devices_under_other_plans(tmp_path):
         return result.outcome
 
     once = go(tmp_path / "once", [(1, Layout())])
-    moved = go(tmp_path / "moved", [(8, LAYOUTS["fsdp"]), (4, Layout(plan="pmap")), (1, Layout()),
-                                    (2, Layout(plan="mesh", fsdp=2))])
-    assert (once.status, moved.status, moved.steps) == ("finished", "finished", 16)
+    moved = go(tmp_path / "moved", [(4, Layout(plan="pmap")), (8, LAYOUTS["fsdp"]), (1, Layout())])
+    assert (once.status, moved.status, moved.steps) == ("finished", "finished", 12)
     np.testing.assert_allclose(moved.metrics["loss"].mean, once.metrics["loss"].mean, rtol=1e-5)
     np.testing.assert_allclose([loss for _, loss in moved.curve], [loss for _, loss in once.curve], rtol=1e-5)
 
