@@ -17,7 +17,7 @@ from genlab.scaling.fitting.robust import Robust, compiled_terms
 from genlab.scaling.law import Law, Positive
 
 _ROWS_PER_CALL = 8_192  # rows x problems of one compiled call: its temporaries stay in the L2 cache
-_MOST_PROBLEMS = 64  # of one call: as a bootstrap converges, calls are ever less full
+_MOST_PROBLEMS = 32  # of one call: as a bootstrap converges, calls are ever less full
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
