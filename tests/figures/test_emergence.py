@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from genlab.figures import write_report
 from genlab.figures.emergence import emergence_gallery, sharp_and_smooth
 from genlab.scaling import Emergence, read_abilities, read_runs
 from genlab.scaling.emergence.shapes import BROKEN, SIGMOID
@@ -22,8 +21,8 @@ def swept():
 
 
 @pytest.fixture(scope="module")
-def page(swept, tmp_path_factory):
-    paths = write_report(*swept, tmp_path_factory.mktemp("page"))
+def page(swept, drawn_report, tmp_path_factory):
+    paths = drawn_report(*swept, tmp_path_factory.mktemp("page"))
     return paths, paths["report.html"].read_text(encoding="utf-8")
 
 

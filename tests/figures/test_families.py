@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from genlab.figures import families, gallery, write_report
+from genlab.figures import families, gallery
 from genlab.figures.gallery import prefix_of
 from genlab.figures.table import loss_unit, run_table, table_columns
 from genlab.scaling.families import Families, Family
@@ -24,9 +24,9 @@ def figure(vision_table, vision_families):
 
 
 @pytest.fixture(scope="module")
-def page(vision_table, vision_families, tmp_path_factory):
+def page(vision_table, vision_families, drawn_report, tmp_path_factory):
     found = dataclasses.replace(vision_families, refused={"mlp": "only 3 usable rows"})
-    paths = write_report(vision_table, found, tmp_path_factory.mktemp("page"))
+    paths = drawn_report(vision_table, found, tmp_path_factory.mktemp("page"))
     assert {"loss_vs_compute.png", "vit_law_fit.svg", "mixer_loss_vs_compute.png"} <= set(paths)
     return paths["report.html"].read_text(encoding="utf-8")
 

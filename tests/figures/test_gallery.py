@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from genlab.figures import backtest, gallery, isoflop, law_fit, loss_vs_compute, write_figures
+from genlab.figures import backtest, gallery, isoflop, law_fit, loss_vs_compute, style, write_figures
+from tests.figures.conftest import drawn
 
 
 def points(axes):
@@ -26,14 +27,20 @@ def texts(figure):
     return " ".join(found)
 
 
-def test_write_figures_makes_every_file(table, analysis, tmp_path):
-    paths = write_figures(table, analysis, tmp_path / "new")
+def test_a_report_makes_every_file(sweep_report):
     for name, kind in itertools.product(("loss_vs_compute", "isoflop", "law_fit", "backtest"), ("png", "svg")):
-        path = paths[f"{name}.{kind}"]
-        assert path == tmp_path / "new" / f"{name}.{kind}"
+        path = sweep_report[f"{name}.{kind}"]
+        assert path == sweep_report["report.html"].parent / f"{name}.{kind}"
         assert path.stat().st_size > 5_000
-    image = imread(paths["loss_vs_compute.png"])
+    image = imread(sweep_report["loss_vs_compute.png"])
     assert image.shape[1] == 1380  # A page's 6.9 inches at 200 dots an inch.
+
+
+def test_write_figures_makes_the_files_alone(table, analysis, sweep_report, tmp_path, monkeypatch):
+    monkeypatch.setattr(style, "save", drawn)
+    paths = write_figures(table, analysis, tmp_path / "new")
+    assert set(paths) == set(sweep_report) - {"report.html"}
+    assert all(path == tmp_path / "new" / name and path.exists() for name, path in paths.items())
 
 
 def test_loss_vs_compute_shows_every_run_that_has_a_loss(table, analysis):
@@ -133,10 +140,10 @@ def test_odd_tables_still_make_a_figure(table, analysis, tmp_path):
     table = table.reset_index(drop=True)
     for fit in (None, analysis.fit):
         figure = loss_vs_compute(table, fit)
-        figure.savefig(tmp_path / "a.png")  # Drawing is where matplotlib finds what it cannot do.
+        figure.savefig(tmp_path / "a.png", dpi=20)  # Drawing is where matplotlib finds what it cannot do.
         assert texts(figure).strip()  # Axes with labels, or a line that says why there is nothing to show.
     figure = law_fit(table, analysis.fit)
-    figure.savefig(tmp_path / "b.png")
+    figure.savefig(tmp_path / "b.png", dpi=20)
     assert texts(figure).strip()
 
 

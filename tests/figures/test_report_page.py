@@ -6,7 +6,6 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from genlab.figures import write_report
 from genlab.scaling.runs import read_runs
 
 
@@ -45,11 +44,9 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page(sweep_table, sweep_analysis, tmp_path_factory):
-    folder, extras = tmp_path_factory.mktemp("page"), {"config": {"width": 64}, "versions": {"jax": "9.9"}}
-    paths = write_report(sweep_table, sweep_analysis, folder, **extras)
-    assert set(paths) >= {"report.html", "loss_vs_compute.png", "isoflop.svg", "backtest.png"}
-    return Page(paths["report.html"].read_text(encoding="utf-8"))
+def page(sweep_report):
+    assert set(sweep_report) >= {"report.html", "loss_vs_compute.png", "isoflop.svg", "backtest.png"}
+    return Page(sweep_report["report.html"].read_text(encoding="utf-8"))
 
 
 def test_the_page_loads_nothing_from_anywhere(page):
@@ -102,27 +99,27 @@ def test_the_law_has_a_word_on_every_run(page, table, analysis):
     assert error == pytest.approx(float(expected) / run["loss"] - 1)
 
 
-def test_what_names_hold_is_text_not_markup(table, analysis, tmp_path):
+def test_what_names_hold_is_text_not_markup(table, analysis, drawn_report, tmp_path):
     table.loc[0, "name"] = "<script>alert(1)</script>"
     evil = {"</pre><script>": 1}
-    text = write_report(table, analysis, tmp_path, config=evil, title="<b>T</b>")["report.html"].read_text()
+    text = drawn_report(table, analysis, tmp_path, config=evil, title="<b>T</b>")["report.html"].read_text()
     assert text.count("<script>") == 1
     assert "&lt;script&gt;alert(1)" in text and "<b>T</b>" not in text
 
 
-def test_without_a_law_the_runs_are_reported(table, tmp_path):
+def test_without_a_law_the_runs_are_reported(table, drawn_report, tmp_path):
     table = table.iloc[[0, 20, 21]].reset_index(drop=True)
-    page = Page(write_report(table, None, tmp_path)["report.html"].read_text())
+    page = Page(drawn_report(table, None, tmp_path)["report.html"].read_text())
     assert "No law has been fitted" in page.text
     assert len(page.rows) == 1 + 3
     assert page.open == []
 
 
-def test_a_table_with_the_least_columns_and_no_bootstrap_makes_a_page(table, analysis, tmp_path):
+def test_a_table_with_the_least_columns_and_no_bootstrap_makes_a_page(table, analysis, drawn_report, tmp_path):
     runs = read_runs(table[["params", "tokens", "loss"]].dropna())
     for fit in analysis.fits.values():
         object.__setattr__(fit, "samples", np.empty((0, len(fit.parameters))))
     analysis.forecasts[0].update(interval_95=None, covered=None)
-    page = Page(write_report(runs, analysis, tmp_path)["report.html"].read_text())
+    page = Page(drawn_report(runs, analysis, tmp_path)["report.html"].read_text())
     assert len(page.rows) == 1 + 21
     assert "no interval" in page.text
