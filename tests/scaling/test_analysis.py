@@ -13,7 +13,7 @@ from genlab.configuration import from_json, to_json
 from genlab.scaling import Analysis, ComputeOptimal, read_runs
 from genlab.scaling.compute_optimal import _scatter, _without
 
-CONFIG = ComputeOptimal(starts=8, resamples=100, budgets=(1e14,))
+CONFIG = ComputeOptimal(starts=4, resamples=40, budgets=(1e14,))
 
 
 @pytest.fixture(scope="module")
