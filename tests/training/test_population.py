@@ -48,8 +48,8 @@ def experiment(name, learning_rate=3e-3, seed=0, weight_decay=0.1, steps=48, dev
                           devices=devices, ema_decay=0.9))
 
 
-RUNS = (experiment("first"), experiment("other", seed=1, learning_rate=1e-2, weight_decay=1.0),
-        experiment("wild", learning_rate=1e8), experiment("short", steps=24))
+RUNS = (experiment("first"), experiment("seed", seed=1), experiment("rate", learning_rate=1e-2),
+        experiment("decay", weight_decay=1.0), experiment("wild", learning_rate=1e8), experiment("short", steps=24))
 
 
 def records_of(runs, folder, executor):
@@ -102,7 +102,7 @@ def test_more_runs_than_places_and_one_stopped_go_on(alone, joined, tmp_path):
     assert stopped.missing
     records = records_of(RUNS, tmp_path, InProcess(population_task(Population(always=True)), 2))
     assert joined and set(joined) == {2}
-    for name in ("first", "other", "short"):
+    for name in ("first", "seed", "rate", "decay", "short"):
         np.testing.assert_allclose(records[name].loss, alone[name].loss, rtol=1e-4)
 
 
