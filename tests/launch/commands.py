@@ -1,7 +1,7 @@
 """Commands run to their end, each in a process forked from one that has imported what all of them import.
 
-Importing takes two to four seconds of a core, which a hundred commands would each spend anew. Where a test must
-interrupt a command it starts a real `python -m launch.NAME` (test_train, test_sweep).
+Importing takes two to four seconds of a core, which a hundred commands would each spend anew. A test of
+training interrupts a real `python -m launch.NAME` (test_train).
 """
 
 import contextlib

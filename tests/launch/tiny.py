@@ -30,7 +30,8 @@ def get_config(width: str | int = 8, steps: int = 48, source=None) -> Experiment
 
 def get_sweep(what: str = "law") -> Sweep:
     if what in ("law", "table"):
-        grid = [get_config(width, steps) for width in (8, 16) for steps in (24, 48, 96)]
+        widths = (8, 16) if what == "law" else (16,)
+        grid = [get_config(width, steps) for width in widths for steps in (24, 48, 96)]
         analysis = ComputeOptimal(laws=("chinchilla",), resamples=20, starts=8) if what == "law" else None
         return Sweep(grid, [get_config(16, 192)], analysis, name="tiny")
     if what == "seeds":
