@@ -138,13 +138,11 @@ def one_run(**values):
 )
 def test_odd_tables_still_make_a_figure(table, analysis, tmp_path):
     table = table.reset_index(drop=True)
-    for fit in (None, analysis.fit):
-        figure = loss_vs_compute(table, fit)
+    figures = (loss_vs_compute(table, None), loss_vs_compute(table, analysis.fit), law_fit(table, analysis.fit))
+    for figure in figures:
+        figure.set_layout_engine("none")  # Four drawings more.
         figure.savefig(tmp_path / "a.png", dpi=20)  # Drawing is where matplotlib finds what it cannot do.
         assert texts(figure).strip()  # Axes with labels, or a line that says why there is nothing to show.
-    figure = law_fit(table, analysis.fit)
-    figure.savefig(tmp_path / "b.png", dpi=20)
-    assert texts(figure).strip()
 
 
 def test_nothing_to_show_is_said():

@@ -1,5 +1,6 @@
 """Verdicts in words: of planted kinds, of made-up sweeps, and what would decide."""
 
+import copy
 import dataclasses
 import re
 
@@ -93,22 +94,25 @@ def test_a_rise_that_has_not_levelled_waits_for_larger_scales():
     assert "scales beyond 1.28e+20 FLOPs" in verdict_on(share, share, 1e20).needed
 
 
-def test_a_sweeps_records_are_judged_and_the_verdicts_saved(records, tmp_path):
+@pytest.fixture(scope="module")
+def judged(records):
     config = Emergence(laws=False, thresholds=Thresholds(resamples=50))
-    found = config.run(read_runs(records, needed=("params", "loss")))
-    assert {task: verdict.kind for task, verdict in found.verdicts.items()} == {
+    return config.run(read_runs(records, needed=("params", "loss")))
+
+
+def test_a_sweeps_records_are_judged_and_the_verdicts_saved(records, judged, tmp_path):
+    assert {task: verdict.kind for task, verdict in judged.verdicts.items()} == {
         "copy": SMOOTH, "facts": SMOOTH, "parity": FLAT}  # fmt: skip
-    assert found.verdicts["copy"].emergent and "leaves its own chance level" in found.verdicts["copy"].words
-    assert set(found.forecasts["copy"]) == {"exact_match", "log_probability"} and "parity" not in found.forecasts
-    found.save(tmp_path / "fit.json")
-    assert load_analysis(tmp_path / "fit.json").to_json() == found.to_json() == Verdicts.load(
+    assert judged.verdicts["copy"].emergent and "leaves its own chance level" in judged.verdicts["copy"].words
+    assert set(judged.forecasts["copy"]) == {"exact_match", "log_probability"} and "parity" not in judged.forecasts
+    judged.save(tmp_path / "fit.json")
+    assert load_analysis(tmp_path / "fit.json").to_json() == judged.to_json() == Verdicts.load(
         tmp_path / "fit.json").to_json()  # fmt: skip
-    assert found.abilities(records).tasks == ["copy", "facts", "parity"] and found.kinds == {SMOOTH: 2, FLAT: 1}
+    assert judged.abilities(records).tasks == ["copy", "facts", "parity"] and judged.kinds == {SMOOTH: 2, FLAT: 1}
 
 
-def test_foretold_is_what_was_known_before_the_sharp_metric_left_chance(records):
-    config = Emergence(laws=False, thresholds=Thresholds(resamples=50))
-    found = config.run(read_runs(records, needed=("params", "loss")))
+def test_foretold_is_what_was_known_before_the_sharp_metric_left_chance(judged):
+    found = copy.deepcopy(judged)
     told = found.forecasts["copy"]["exact_match"]["foretold"]
     leaves_at = found.verdicts["copy"].numbers["departure"]["leaves_at"]
     told["flops"] = 0.5 * leaves_at

@@ -56,7 +56,7 @@ def test_of_a_line_in_logarithms_they_are_the_exact_ones(weights, level):
 def test_they_hold_the_truth_about_as_often_as_they_say(loss, delta):
     hits, count = 0, 40
     for seed in range(count):
-        runs = line_runs(rows=40, noise=0.02, seed=seed)
+        runs = line_runs(rows=32, noise=0.02, seed=seed)
         fit = fit_law(LINE, runs, loss=loss, delta=delta, starts=1, resamples=0)
         low, high = profile_interval(fit, runs, "k", level=0.8)
         hits += low <= 0.4 <= high
@@ -79,7 +79,7 @@ def test_asked_of_a_fit_they_are_kept_and_hold_the_minimum(synthetic):
 
 def test_an_interval_that_reaches_a_bound_ends_there(synthetic):
     runs = synthetic("chinchilla", noise=0.05, seed=1, sizes=5, data=3)
-    fit = fit_law("chinchilla", runs, loss="squared", starts=16, resamples=0)
+    fit = fit_law("chinchilla", runs, loss="squared", starts=8, resamples=0)
     low, high = profile_interval(fit, runs, "E", level=0.999)
     assert low == 0.0 and fit.parameters["E"] < high < 4.0
 

@@ -1,5 +1,7 @@
 """Forecasts of held-out runs."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from genlab.scaling.runs import Runs
 
 @pytest.fixture(scope="module")
 def fit(synthetic):
-    return fit_law("kaplan", synthetic("kaplan", noise=0.01), starts=4, resamples=200)
+    return fit_law("kaplan", synthetic("kaplan", noise=0.01, data=4), starts=2, resamples=100)
 
 
 def held_out(fit, error=0.0):
@@ -58,8 +60,8 @@ def test_weighted_quantiles_of_equal_weights_are_order_statistics():
 
 
 def test_a_combined_forecast_is_the_weighted_geometric_mean_with_the_mixtures_interval(synthetic):
-    runs = synthetic("kaplan", noise=0.01)
-    fits = {name: fit_law(name, runs, starts=4, resamples=200) for name in ("kaplan", "chinchilla")}
+    runs = synthetic("kaplan", noise=0.01, data=4)
+    fits = {name: fit_law(name, runs, starts=2, resamples=100) for name in ("kaplan", "chinchilla")}
     far = held_out(fits["kaplan"])
     scatter = {name: fit.residual_scatter for name, fit in fits.items()}
     (alone,) = forecast(fits["kaplan"], far)
@@ -75,7 +77,7 @@ def test_a_combined_forecast_is_the_weighted_geometric_mean_with_the_mixtures_in
     ends, points = zip(*((each["interval_95"], each["predicted"]) for each in (alone, other)), strict=True)
     assert min(low for low, _ in ends) <= even["interval_95"][0] < min(points)
     assert max(points) < even["interval_95"][1] <= max(high for _, high in ends)
-    plain = {name: fit_law(name, runs, starts=4, resamples=0) for name in fits}
+    plain = {name: dataclasses.replace(fit, samples=fit.samples[:0]) for name, fit in fits.items()}
     assert combined_forecast(plain, {"kaplan": 1.0}, far, scatter)[0]["interval_95"] is None
 
 

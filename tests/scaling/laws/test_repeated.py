@@ -75,21 +75,21 @@ def test_allocation_under_a_limit_of_unique_tokens():
 @pytest.fixture(scope="module")
 def table():
     rng = np.random.default_rng(1)
-    N, U = (10 ** rng.uniform(low, high, 60) for low, high in ((7.5, 10.0), (8.0, 10.5)))
-    frame = pd.DataFrame({"params": N, "unique_tokens": U, "tokens": U * 10 ** rng.uniform(0.0, 2.5, 60)})
+    N, U = (10 ** rng.uniform(low, high, 32) for low, high in ((7.5, 10.0), (8.0, 10.5)))
+    frame = pd.DataFrame({"params": N, "unique_tokens": U, "tokens": U * 10 ** rng.uniform(0.0, 2.5, 32)})
     frame["loss"] = LAW.predict(VALUES, **frame)
     return read_runs(frame)
 
 
 def test_fits_recover_the_constants(table):
-    fit = fit_law("repeated", table, starts=16, resamples=0)
+    fit = fit_law("repeated", table, starts=8, resamples=0)
     assert fit.certificate["converged"] and fit.certificate["share_of_starts"] > 0.8
     assert fit.parameters == pytest.approx(LAW.published, rel=1e-8)
 
 
 def test_only_the_half_lives_are_fitted_when_the_rest_is_held(table):
     held = {name: value for name, value in LAW.published.items() if not name.startswith("R_")}
-    fit = fit_law(LAW.fix(**held), table, starts=8, resamples=0)
+    fit = fit_law(LAW.fix(**held), table, starts=4, resamples=0)
     assert fit.parameters == pytest.approx(LAW.published, rel=1e-8)
 
 

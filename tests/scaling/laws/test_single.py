@@ -144,9 +144,9 @@ RECOVERED = {
 @pytest.mark.parametrize("name", ["power", "power_floor", "power_shift", "zhai", "saturating", "broken_1"])
 def test_parameters_are_recovered_from_a_table_without_noise(name, truth):
     p = RECOVERED.get(name, truth[name])
-    x = np.geomspace(1e6, 1e10, 40)
+    x = np.geomspace(1e6, 1e10, 32)
     runs = read_runs(pd.DataFrame({"x": x, "loss": predict(name, p, x)}), needed=("x", "loss"))
-    fit = fit_law(name, runs, starts=16, resamples=0)
+    fit = fit_law(name, runs, starts=8, resamples=0)
     for key, value in p.items():
         assert fit.parameters[key] == pytest.approx(value, rel=1e-4), key
 
@@ -174,9 +174,9 @@ def test_breaks_are_reported_in_the_order_of_their_places(truth):
     np.testing.assert_array_equal(law.in_order(both), both[[1, 1]])
     held = law.fix(f1=0.3)
     np.testing.assert_array_equal(held.in_order(both), both)
-    x = np.geomspace(1e4, 1e12, 60)
+    x = np.geomspace(1e4, 1e12, 32)
     loss = predict("broken_2", p, x) * np.exp(0.002 * np.random.default_rng(0).standard_normal(len(x)))
     runs = read_runs(pd.DataFrame({"x": x, "loss": loss}), needed=("x", "loss"))
-    fit = fit_law(law, runs, loss="squared", starts=6, resamples=10)
+    fit = fit_law(law, runs, loss="squared", starts=4, resamples=6)
     places = fit.samples[:, [law.parameter_names.index(name) for name in ("d1", "d2")]]
     assert fit.parameters["d1"] < fit.parameters["d2"] and (places[:, 0] <= places[:, 1]).all()
