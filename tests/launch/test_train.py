@@ -15,7 +15,7 @@ from tests.launch.commands import run_command, without_waiting
 HERE = Path(__file__).parent
 CHANGING = (*CIRCUMSTANCES, "code_version", "name")
 # Long enough to be interrupted, with a checkpoint every second dispatch.
-LONG = ("--config.training.steps=640",)
+LONG = ("--config.training.steps=320",)
 
 
 def start(environment, workdir, *arguments):
@@ -56,9 +56,9 @@ def test_a_run_ends_with_its_record_and_one_line(whole):
     folder, (code, out, error) = whole
     assert (code, error) == (0, "")
     record = read_record(folder)
-    assert (record.status, record.steps, record.sweep, record.attempts) == ("finished", 640, "", 1)
+    assert (record.status, record.steps, record.sweep, record.attempts) == ("finished", 320, "", 1)
     last = out.splitlines()[-1]
-    assert f"held-out loss {record.loss:.4f}" in last and "81,920 tokens" in last
+    assert f"held-out loss {record.loss:.4f}" in last and "40,960 tokens" in last
 
 
 def test_the_last_line_says_where_the_time_went(whole):
@@ -92,7 +92,7 @@ def test_a_stopped_run_goes_on_to_the_same_record(whole, environment, tmp_path):
     code, out, error = finish(process)
     assert (code, error) == (130, "")
     record = read_record(tmp_path)
-    assert record.status == "preempted" and 0 < record.steps < 640
+    assert record.status == "preempted" and 0 < record.steps < 320
     assert "the same command goes on" in out
     assert train(environment, tmp_path, *LONG)[0] == 0
     assert content(tmp_path) == content(whole[0])
@@ -105,7 +105,7 @@ def test_a_diverged_run_is_told_by_the_exit_code(environment, tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--config.seed=5"], "holds another experiment (training.steps: 640 -> 48)"),
+    (["--config.seed=5"], "holds another experiment (training.steps: 320 -> 48)"),
     (["--config.optimizer.learning_rat=1"], "did you mean learning_rate?"),
     (["extra"], "'extra' is not a flag"),
 ])
