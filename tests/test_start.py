@@ -52,9 +52,17 @@ LARGER = dataclasses.replace(
 )
 
 
-def test_one_config_trains_the_run_it_starts_from_and_then_itself(tmp_path):
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory):
+    """(folder, result) of a run with the run that it started from; not to be changed."""
+    folder = tmp_path_factory.mktemp("larger")
+    return folder, run(LARGER, folder)
+
+
+def test_one_config_trains_the_run_it_starts_from_and_then_itself(larger, tmp_path):
     """The trunk is frozen, so that what the second run ends with is what the first one gave it."""
-    result = run(LARGER, tmp_path / "run")
+    folder, result = larger
+    shutil.copytree(folder, tmp_path / "run")
     assert result.outcome.status == "finished" and result.examples == 8 * 16
     first, second = load_run(tmp_path / "run" / "start"), load_run(tmp_path / "run")
     assert (first.step, second.step) == (8, 8)
@@ -66,31 +74,30 @@ def test_one_config_trains_the_run_it_starts_from_and_then_itself(tmp_path):
     assert again.outcome.metrics == result.outcome.metrics and not (tmp_path / "run" / "start").exists()
 
 
-def test_a_finished_run_is_a_start_and_a_teacher(tmp_path):
-    run(FIRST, tmp_path / "first")
-    start = str(tmp_path / "first")
+def test_a_finished_run_is_a_start_and_a_teacher(larger, tmp_path):
+    folder, from_config = larger
+    start = str(folder / "start")
     from_folder = run(dataclasses.replace(LARGER, start=start), tmp_path / "from_folder")
-    from_config = run(LARGER, tmp_path / "from_config")
     assert from_folder.outcome.metrics == from_config.outcome.metrics
     student = Distillation(model=dataclasses.replace(VIT, width=8), teacher=FIRST.objective, mixup=0.2)
     distilled = dataclasses.replace(FIRST, objective=student, start=start)
     assert from_json(to_json(distilled)) == distilled
     result = run(distilled, tmp_path / "student")
-    assert result.params < count(load_run(tmp_path / "first").variables["params"])
+    teacher = load_run(start).variables
+    assert result.params < count(teacher["params"])
     found = load_run(tmp_path / "student").variables
-    jax.tree.map(np.testing.assert_array_equal, found["teacher"], load_run(tmp_path / "first").variables)
+    jax.tree.map(np.testing.assert_array_equal, found["teacher"], teacher)
 
 
 def count(params):
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def test_stopped_within_the_run_it_starts_from_it_goes_on_there(tmp_path):
+def test_stopped_within_the_run_it_starts_from_it_goes_on_there(larger, tmp_path):
     assert run(LARGER, tmp_path / "run", should_stop=lambda: True).outcome.status == "preempted"
     assert load_run(tmp_path / "run" / "start").step == 4
     assert not (tmp_path / "run" / "checkpoints").exists()
-    stopped = run(LARGER, tmp_path / "run").outcome
-    assert stopped.metrics == run(LARGER, tmp_path / "whole").outcome.metrics
+    assert run(LARGER, tmp_path / "run").outcome.metrics == larger[1].outcome.metrics
 
 
 def test_evaluations_stand_beside_the_loss_and_can_be_asked_for_later(tmp_path):

@@ -174,8 +174,9 @@ def test_a_classifier_reads_the_samples(tmp_path):
                  for each in (None, load_run(tmp_path / "classifier"))]
     variables = (fresh(DIGITS).variables, load_run(tmp_path / "classifier").variables)
     x, label = np.ones((2, 8, 8, 1), np.float32), np.array([3, 5])
+    data_of = jax.jit(lambda v, t: [denoiser(v, label)(x, t).data for denoiser in denoisers])
     for t, same in ((0.7, True), (0.35, False)):
-        alone, told = (np.asarray(jax.jit(lambda v, d=d, t=t: d(v, label)(x, t).data)(variables)) for d in denoisers)
+        alone, told = data_of(variables, t)
         assert np.allclose(alone, told, rtol=1e-5, atol=1e-5) == same
     with pytest.raises(ConfigError, match="is no run of classification of such images; --classifier needs one"):
         make(fresh(DIGITS), Request(SAMPLER, 4, classifier=fresh(DIGITS)), tmp_path / "a.png")
