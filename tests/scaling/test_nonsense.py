@@ -28,7 +28,7 @@ def table():
 
 
 def warnings_of(frame, law="chinchilla", resamples=0, **fixed):
-    return fit_law(get_law(law).fix(**fixed), Runs(frame), starts=4, resamples=resamples).warnings
+    return fit_law(get_law(law).fix(**fixed), Runs(frame), starts=2, resamples=resamples).warnings
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_intervals_of_few_rows_are_called_too_narrow():
 def test_losses_all_but_equal_do_not_stop_the_analysis_nor_do_accuracies_in_percent():
     loss = 3 + 1e-6 * np.random.default_rng(0).standard_normal(30)
     frame = table().assign(loss=loss, task=100 / (1 + np.exp(table().loss - 3)))
-    found = dataclasses.replace(CONFIG, resamples=4).run(read_runs(frame))
+    found = dataclasses.replace(CONFIG, starts=2, resamples=4).run(read_runs(frame))
     assert any("unexplained" in warning for warning in found.fit.warnings)
     message = "accuracy (column 'task') is 69.087; it must be a share between 0 and 1 (percent / 100)"
     with pytest.raises(ValueError, match=re.escape(message)):

@@ -6,7 +6,7 @@ import pytest
 from genlab.scaling import fit_law
 from genlab.scaling.fitting.influence import influence, with_and_without
 
-SETTINGS = {"loss": "squared", "starts": 4, "resamples": 60}
+SETTINGS = {"loss": "squared", "starts": 2, "resamples": 60}
 
 
 def moved(synthetic, rows, size=0.1, law="chinchilla", seed=0):
@@ -44,7 +44,7 @@ def test_ordinary_tables_name_no_row(loss, synthetic):
 
 def test_a_robust_fit_is_not_moved_by_one_wild_row(synthetic):
     runs = moved(synthetic, [5], size=0.3)
-    fit = fit_law("chinchilla", runs, starts=4, resamples=60)
+    fit = fit_law("chinchilla", runs, starts=2, resamples=60)
     assert influence(fit, runs, resamples=60).rows == []
 
 
