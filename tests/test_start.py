@@ -54,24 +54,19 @@ LARGER = dataclasses.replace(
 
 @pytest.fixture(scope="module")
 def larger(tmp_path_factory):
-    """(folder, result) of a run with the run that it started from; not to be changed."""
+    """(folder, result) of a run with the run that it started from; not to be changed.
+
+    The tests that train the same stand first, while a process still has the programs (`program_for`).
+    """
     folder = tmp_path_factory.mktemp("larger")
     return folder, run(LARGER, folder)
 
 
-def test_one_config_trains_the_run_it_starts_from_and_then_itself(larger, tmp_path):
-    """The trunk is frozen, so that what the second run ends with is what the first one gave it."""
-    folder, result = larger
-    shutil.copytree(folder, tmp_path / "run")
-    assert result.outcome.status == "finished" and result.examples == 8 * 16
-    first, second = load_run(tmp_path / "run" / "start"), load_run(tmp_path / "run")
-    assert (first.step, second.step) == (8, 8)
-    np.testing.assert_array_equal(*(each.variables["params"]["patch_embedding"]["kernel"] for each in (first, second)))
-    assert second.variables["params"]["position_embedding"].shape == (1 + 16, 16)
-    assert (first.variables["params"]["head"]["kernel"] != second.variables["params"]["head"]["kernel"]).any()
-    shutil.rmtree(tmp_path / "run" / "start")  # A run that has begun needs its start no more.
-    again = run(LARGER, tmp_path / "run")
-    assert again.outcome.metrics == result.outcome.metrics and not (tmp_path / "run" / "start").exists()
+def test_stopped_within_the_run_it_starts_from_it_goes_on_there(larger, tmp_path):
+    assert run(LARGER, tmp_path / "run", should_stop=lambda: True).outcome.status == "preempted"
+    assert load_run(tmp_path / "run" / "start").step == 4
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert run(LARGER, tmp_path / "run").outcome.metrics == larger[1].outcome.metrics
 
 
 def test_a_finished_run_is_a_start_and_a_teacher(larger, tmp_path):
@@ -93,11 +88,19 @@ def count(params):
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def test_stopped_within_the_run_it_starts_from_it_goes_on_there(larger, tmp_path):
-    assert run(LARGER, tmp_path / "run", should_stop=lambda: True).outcome.status == "preempted"
-    assert load_run(tmp_path / "run" / "start").step == 4
-    assert not (tmp_path / "run" / "checkpoints").exists()
-    assert run(LARGER, tmp_path / "run").outcome.metrics == larger[1].outcome.metrics
+def test_one_config_trains_the_run_it_starts_from_and_then_itself(larger, tmp_path):
+    """The trunk is frozen, so that what the second run ends with is what the first one gave it."""
+    folder, result = larger
+    shutil.copytree(folder, tmp_path / "run")
+    assert result.outcome.status == "finished" and result.examples == 8 * 16
+    first, second = load_run(tmp_path / "run" / "start"), load_run(tmp_path / "run")
+    assert (first.step, second.step) == (8, 8)
+    np.testing.assert_array_equal(*(each.variables["params"]["patch_embedding"]["kernel"] for each in (first, second)))
+    assert second.variables["params"]["position_embedding"].shape == (1 + 16, 16)
+    assert (first.variables["params"]["head"]["kernel"] != second.variables["params"]["head"]["kernel"]).any()
+    shutil.rmtree(tmp_path / "run" / "start")  # A run that has begun needs its start no more.
+    again = run(LARGER, tmp_path / "run")
+    assert again.outcome.metrics == result.outcome.metrics and not (tmp_path / "run" / "start").exists()
 
 
 def test_evaluations_stand_beside_the_loss_and_can_be_asked_for_later(tmp_path):
