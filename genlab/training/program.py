@@ -182,7 +182,7 @@ class Program:
             return self._compiled[key]
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)
 def _cached_program(objective, optimizer, micro_batches, ema_decay, plan) -> Program:
     return Program(objective, optimizer, micro_batches, ema_decay, plan)
 

@@ -277,8 +277,7 @@ def test_without_a_rule_fsdp_takes_the_largest_dimension_that_it_divides():
 
 def test_a_checkpoint_of_any_plan_is_read_under_any_other(on_one_device, tmp_path):
     hyperparameters = OPTIMIZER.hyperparameters(STEPS)
-    layouts = ("data", "fsdp", "tensor", "all")  # To a state the others are as one of these.
-    programs = {name: program_of(OBJECTIVES["gpt"], 8, LAYOUTS[name]) for name in layouts}
+    programs = {name: program_of(OBJECTIVES["gpt"], 8, layout) for name, layout in LAYOUTS.items()}
     state, _ = on_one_device("gpt")
     for written, program in programs.items():
         own = program.abstract_state(hyperparameters)
@@ -286,9 +285,8 @@ def test_a_checkpoint_of_any_plan_is_read_under_any_other(on_one_device, tmp_pat
         checkpoints = Checkpoints(tmp_path / written)
         checkpoints.save(placed, {})
         checkpoints.wait()
-        for read in {*layouts} - {written}:
-            other = programs[read]
-            abstract = other.abstract_state(hyperparameters)
+        for read in {*programs} - {written}:
+            abstract = programs[read].abstract_state(hyperparameters)
             found, _ = checkpoints.restore(abstract)
             jax.tree.map(np.testing.assert_array_equal, found.params, state.params)
             assert jax.tree.all(jax.tree.map(lambda x, wanted: x.sharding == wanted.sharding, found.opt_state,
