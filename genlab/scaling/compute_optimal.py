@@ -17,7 +17,7 @@ from genlab.scaling.fitting.chord import LARGE
 from genlab.scaling.fitting.fit_law import HUBER_DELTA, fit_law
 from genlab.scaling.fitting.fitted import Fit
 from genlab.scaling.fitting.influence import influence, with_and_without
-from genlab.scaling.forecasts.backtest import Backtest, backtest
+from genlab.scaling.forecasts.backtest import STARTS, Backtest, backtest
 from genlab.scaling.forecasts.chain import fit_chain
 from genlab.scaling.forecasts.forecast import combined_forecast, forecast
 from genlab.scaling.law import Law, parse_numbers
@@ -196,7 +196,8 @@ class ComputeOptimal:
 
     def _backtest(self, laws: list[Law], grid: Runs, warnings: list[str]) -> Backtest | None:
         try:
-            tested = backtest(laws, grid, self.robust, self.delta, seed=self.seed, weights=self.weights or None)
+            tested = backtest(laws, grid, self.robust, self.delta, starts=min(STARTS, self.starts), seed=self.seed,
+                              weights=self.weights or None)
         except ValueError as error:
             warnings.append(str(error))
             return None

@@ -49,7 +49,7 @@ from genlab.scaling.runs import Runs
 _SPARE_ROWS = 1
 _LARGEST_LAW = 0.8  # of the runs: its parameters and spare rows
 _MOST_CUTS = 12
-_STARTS = 16
+STARTS = 16
 _FOLLOWED = 3  # of the starts of each fit, those that a first descent leaves lowest
 _TIE = 1.01
 _SAME_COST = 1.02  # a run that costs 2 % more is no test of extrapolation: it is fitted
@@ -123,7 +123,7 @@ def backtest(
     runs: Runs,
     loss: str = "huber",
     delta: float = HUBER_DELTA,
-    starts: int = _STARTS,
+    starts: int = STARTS,
     seed: int = 0,
     weights: str | None = None,
 ) -> Backtest:
@@ -213,7 +213,7 @@ def cuts_of(runs: Runs, parameters: int, along: str = "flops") -> tuple[np.ndarr
 
 
 def fit_parts(
-    law: Law, table: Table, weights: np.ndarray, loss: Robust, starts: int = _STARTS, seed: int = 0
+    law: Law, table: Table, weights: np.ndarray, loss: Robust, starts: int = STARTS, seed: int = 0
 ) -> Minima:
     """Fits a law to parts of a table in one batch: only the starts that look best are followed to the end.
 
