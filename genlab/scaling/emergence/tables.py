@@ -39,7 +39,9 @@ def long_table(frame: pd.DataFrame, tasks: str, source: str) -> pd.DataFrame:
     if {"task", "value"} <= set(frame):
         rows, kept = _long(frame), tasks
     elif "/" in "".join(map(str, frame.get("metrics", ()))) or "evaluations" in frame:
-        rows, kept = pd.DataFrame(_of_records(frame)), tasks
+        # Records keep their metrics by the alphabet, where 10shot comes before 2shot.
+        named = pd.DataFrame(_of_records(frame), columns=[*OF_VALUE, *OF_RUN])
+        rows, kept = named.sort_values("task", key=_natural, kind="stable"), tasks
     else:
         rows, kept = _wide(frame, tasks, source), ""
     if not len(rows):
@@ -52,6 +54,11 @@ def long_table(frame: pd.DataFrame, tasks: str, source: str) -> pd.DataFrame:
     rows["role"] = rows["role"].fillna("grid").astype(str)
     rows = _named_apart(rows[np.isfinite(rows["value"])])
     return _only(rows, kept, source) if kept else rows
+
+
+def _natural(names: pd.Series) -> pd.Series:
+    """What orders names by the numbers in them."""
+    return names.str.replace(r"\d+", lambda number: number[0].zfill(9), regex=True)
 
 
 def _named_apart(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """Any table becomes one long table of abilities; what cannot be used is one line."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +28,13 @@ def test_final_metrics_of_a_table_without_histories(records):
     table["flops"] = [1e15, 3e15, 9e15]
     found = read_abilities(table, tasks="f*")
     assert found.tasks == ["facts"] and len(found.of("facts", "exact_match")) == 3
+
+
+def test_tasks_of_records_are_in_the_order_of_the_numbers_in_their_names(records):
+    table = records[records["status"] == "finished"].drop(columns="evaluations").assign(flops=[1e15, 3e15, 9e15])
+    names = ("copy_10shot", "copy_2shot", "copy_11shot")
+    table["metrics"] = [json.dumps({f"{name}/exact_match": 0.5 for name in names})] * 3
+    assert read_abilities(table, chance="*=0").tasks == ["copy_2shot", "copy_10shot", "copy_11shot"]
 
 
 def test_a_wide_table_with_factors_families_and_inferred_questions(wide):
