@@ -153,7 +153,7 @@ class SampleQuality:
         made = self.draw.made(collect, self.samples)
         real = {split: collect(split, data_of, 0)["data"] for split in ("train", "held_out")}
         extractor = self.extractor or (PointFeatures() if real["train"].ndim == 2 else PixelFeatures())
-        references = References(f"the training data ({len(real['train']):,})", real["train"])
+        references = References("the training data", real["train"])
         return score_samples(made["sample"], references, extractor, real["held_out"], self.scoring), made
 
 

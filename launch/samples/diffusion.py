@@ -90,8 +90,9 @@ class Request:
             raise ConfigError(f"--output={path} must end in {', '.join(FORMATS)}: a picture, an animation or arrays")
         images = isinstance(objective, ImageDiffusion)
         if not images and (self.task != "generate" or path.suffix == ".gif"):
-            raise ConfigError(f"{'animations' if path.suffix == '.gif' else self.task} are of images; this run is of "
-                              "points: leave --task out, and write .png or .npz")
+            asked, rather = ((f"--output={path}, an animation,", "write .png or .npz") if self.task == "generate" else
+                             (f"--task={self.task}", "leave it out"))
+            raise ConfigError(f"{asked} is of images, and this run is of points: {rather}")
         if self.task != "generate" and path.suffix == ".gif":
             raise ConfigError(f"an animation is of samples on their way; {self.task} writes .png or .npz")
 
