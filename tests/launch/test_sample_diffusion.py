@@ -135,7 +135,7 @@ def test_ends_of_an_interpolation_have_their_own_classes(tmp_path, monkeypatch):
     (POINTS, Request(SAMPLER, guidance=2.0), "a.png", "guidance=2.0 asks for a class, but this run is unconditional"),
     (POINTS, Request(SAMPLER, classes=(1,)), "a.png", "classes are asked for, but this run is unconditional"),
     (POINTS, Request(SAMPLER), "a.gif", "a.gif, an animation, is of images, and this run is of points"),
-    (POINTS, Request(SAMPLER, task="inpaint"), "a.png", "--task=inpaint is of images, and this run is of points: leave"),
+    (POINTS, Request(SAMPLER, task="inpaint"), "a.png", "--task=inpaint is of images, and this run is of points"),
     (POINTS, Request(SAMPLER, start=1.0), "a.png", "start=1 is no time of this path, which is trained from 0.001 on"),
 ])  # fmt: skip
 def test_what_cannot_be_made_is_a_one_line_error(experiment, request_, name, message, tmp_path):
