@@ -8,10 +8,9 @@ Scales: `cpu` (4,920 to 106,112 parameters, 3,000 updates, three seeds; one run 
 `accelerator` (1 to 100 million parameters, longer problems beside the standard library's text, zero-shot and after two
 solved problems; not run yet).
 
-Measured, the cpu sweep from nothing to its report: 10 min 43 s on two cores, 20 min of processor time; its losses are
-the same to the last digit when it is done again. Verdicts at 95
-scales, with the share of its rise that exact match and log-probability make within a doubling of compute (45 % is the
-line), and where exact match leaves chance, in FLOPs:
+Measured, the cpu sweep from nothing to its report: 10 min 43 s on two cores, 20 min of processor time; done again, its
+losses are the same to the last digit. Verdicts at 95 scales, with the share of its rise that exact match and
+log-probability make within a doubling of compute (45 % is the line), and where exact match leaves chance, in FLOPs:
 
     sharp only in the metric    unscrambling_6 80, 44 %, 4.4e11; addition_2 73, 37 %, 4.3e11; sorting_8 49, 40 %, 1.1e11
     smooth in both              brackets_8 35, 40 %, 2.7e10; facts_500 31, 30 %, 5.4e10

@@ -106,7 +106,7 @@ def decode(model: GPT, params, prompts_BP, start_B, sampling, key, max_new_token
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(model: GPT, room: int, where):
+def compiled_decode(model: GPT, room: int, where):
     """`decode`, filling the cache included, as one function of its own for each plan that it is traced under."""
     return jax.jit(functools.partial(decode, model, room=room))
 
@@ -142,7 +142,7 @@ def generate(
         row[P - len(prompt) :] = prompt
     start_B = np.array([P - len(prompt) for prompt in prompts], np.int32)
     room = _power_of_two(max_new_tokens, model.context_length)
-    tokens_BN, length_B = _compiled(model, room, placement.where())(
+    tokens_BN, length_B = compiled_decode(model, room, placement.where())(
         params,
         padded_BP,
         start_B,

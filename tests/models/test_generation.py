@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genlab.models.generation import Sampling, _compiled, generate, sample_token, truncate
+from genlab.models.generation import Sampling, compiled_decode, generate, sample_token, truncate
 from genlab.models.gpt import GPT
 from genlab.models.transformer import stack_blocks
 
@@ -75,7 +75,7 @@ def test_scanned_layers_give_the_same_tokens():
 def test_one_compilation_serves_all_settings_lengths_and_seeds():
     params = random_params(LEARNED)
     first = generate(LEARNED, params, PROMPTS, max_new_tokens=20, seed=3, **SETTINGS)
-    compiled = _compiled(LEARNED, 32, None)
+    compiled = compiled_decode(LEARNED, 32, None)
     assert compiled._cache_size() == 1
     other = [[1] * 9, [2], [3] * 16, [4]]
     generate(LEARNED, params, other, max_new_tokens=17, temperature=0.0, top_p=0.5, stop_token=3)

@@ -38,7 +38,7 @@ from genlab.training.rules import partition
 from genlab.training.settings import Training
 from tests.training.regression import Regression
 
-STEPS, BATCH = 8, 16
+STEPS, BATCH = 20, 16
 STACK = {"width": 32, "depth": 1, "num_heads": 4}
 IMAGES = {"image_size": 4, "channels": 1}
 GPT_TINY = GPT(vocab_size=64, context_length=16, dropout=0.1, **STACK)
@@ -47,13 +47,13 @@ OBJECTIVES = {
     "gpt": NextToken(model=GPT_TINY, z_loss=1e-3),
     "gpt in blocks": NextToken(model=dataclasses.replace(GPT_TINY, attention_block=3), z_loss=1e-3, loss_chunk=3),
     # Without a token of the class, so that "sequence" divides the positions.
-    "vit": Classification(model=ViT(**IMAGES, num_classes=10, patch_size=2, stochastic_depth=0.2, scan_layers=True,
-                                    pooling="mean", **{**STACK, "depth": 2})),
+    "vit": Classification(model=ViT(**IMAGES, num_classes=10, patch_size=2, dropout=0.1, stochastic_depth=0.2,
+                                    scan_layers=True, pooling="mean", **{**STACK, "depth": 2})),
     "mixer": Classification(model=Mixer(**IMAGES, num_classes=10, patch_size=2, width=32, depth=2, token_mlp_width=16,
                                         channel_mlp_width=64, stochastic_depth=0.1)),
     "dit": ImageDiffusion(model=NETWORK, times=UniformLogSnr(), label_dropout=0.2, pixels=GreyLevels(17)),
     "unet": ImageDiffusion(model=UNet(**IMAGES, num_classes=0, width=8, channel_multipliers=(1,), blocks=1,
-                                      attention_resolutions=(), dropout=0.1), pixels=GreyLevels(17)),
+                                      attention_resolutions=(4,), dropout=0.1), pixels=GreyLevels(17)),
 }
 LAYOUTS = {
     "data": Layout(),
@@ -297,7 +297,7 @@ def test_a_checkpoint_of_any_plan_is_read_under_any_other(on_one_device, tmp_pat
 def test_a_run_goes_on_with_other_devices_under_other_plans(tmp_path):
     model = MLP(image_size=8, channels=1, num_classes=10, widths=(32,))
     base = Experiment(objective=Classification(model=model), data=Images(source=Digits()), optimizer=OPTIMIZER,
-                      training=Training(steps=12, batch_size=16, steps_per_dispatch=4, checkpoint_steps=4,
+                      training=Training(steps=16, batch_size=16, steps_per_dispatch=4, checkpoint_steps=4,
                                         evaluate_examples=32, writers=()))
 
     def go(folder, stages):
@@ -310,8 +310,9 @@ def test_a_run_goes_on_with_other_devices_under_other_plans(tmp_path):
         return result.outcome
 
     once = go(tmp_path / "once", [(1, Layout())])
-    moved = go(tmp_path / "moved", [(4, Layout(plan="pmap")), (8, LAYOUTS["fsdp"]), (1, Layout())])
-    assert (once.status, moved.status, moved.steps) == ("finished", "finished", 12)
+    moved = go(tmp_path / "moved", [(8, LAYOUTS["fsdp"]), (4, Layout(plan="pmap")), (1, Layout()),
+                                    (2, Layout(plan="mesh", fsdp=2))])
+    assert (once.status, moved.status, moved.steps) == ("finished", "finished", 16)
     np.testing.assert_allclose(moved.metrics["loss"].mean, once.metrics["loss"].mean, rtol=1e-5)
     np.testing.assert_allclose([loss for _, loss in moved.curve], [loss for _, loss in once.curve], rtol=1e-5)
 
