@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,13 @@ from genlab.training.plans import Layout, Plan, choose_plan
 from genlab.training.program import Program, Reading, program_for
 
 PyTree = Any
+# (batches, how many, what is made of them) -> the batches, while somebody looks on.
+Watch = Callable[[Iterable[Any], int, str], Iterable[Any]]
+
+
+def unwatched(batches: Iterable[Any], count: int, what: str) -> Iterable[Any]:
+    """The batches; nobody looks on."""
+    return batches
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class Trained:
       step: of that checkpoint.
       program: compiled functions for it.
       folder: where it came from.
+      watch: looks on while batches are evaluated and read.
     """
 
     experiment: Any
@@ -42,6 +50,7 @@ class Trained:
     step: int
     program: Program
     folder: Path
+    watch: Watch = unwatched
 
     def evaluate(self, examples: int = 0, evaluations: Sequence[Any] = ()) -> dict[str, Estimate]:
         """Held-out metrics over so many examples, all by default; and what further evaluations say."""
@@ -49,18 +58,20 @@ class Trained:
             evaluation.check(self.experiment.objective, self.experiment.data)
         splits = load_splits(self.experiment.data)
         t = self.experiment.training
-        batches = held_out_batches(splits, t.batch_size // t.micro_batches, examples, self.program.plan)
+        size = t.batch_size // t.micro_batches
+        batches = self.watch(held_out_batches(splits, size, examples, self.program.plan),
+                             _batch_count(splits.held_out, size, examples), "held-out batches")
         if splits.description.get("data_hash") != saved_data_hash(self.folder):
             logging.warning("%s was trained on other data than there is now: its hash differs", self.folder)
         found = evaluate(self.program, self.variables, batches)
-        size = t.batch_size // t.micro_batches
-        return found | run_evaluations(evaluations, self.program, self.variables, splits, size)
+        return found | run_evaluations(evaluations, self.program, self.variables, splits, size, self.watch)
 
     def collect(self, split: str, read: Reading, examples: int = 0) -> dict[str, Any]:
         """What is read of so many examples (0: all) of "train" or "held_out", and their "label", as arrays."""
         t = self.experiment.training
         splits = load_splits(self.experiment.data)
-        return collector(self.program, self.variables, splits, t.batch_size // t.micro_batches)(split, read, examples)
+        size = t.batch_size // t.micro_batches
+        return collector(self.program, self.variables, splits, size, self.watch)(split, read, examples)
 
     def untrained(self) -> "Trained":
         """The same run with fresh parameters, not those of a run it began with: the baseline of a probe."""
@@ -138,28 +149,40 @@ def held_out_batches(splits: Splits, batch_size: int, examples: int, plan: Plan)
 
 
 def run_evaluations(evaluations: Sequence[Any], program: Program, variables: PyTree, splits: Splits,
-                    batch_size: int) -> dict[str, Estimate]:
+                    batch_size: int, watch: Watch = unwatched) -> dict[str, Estimate]:
     """What each evaluation says of `variables`, all in one dict.
 
     Raises:
       ConfigError: an evaluation reads an output that the objective does not give.
     """
-    collect = collector(program, variables, splits, batch_size)
+    collect = collector(program, variables, splits, batch_size, watch)
     found: dict[str, Estimate] = {}
     for evaluation in evaluations:
         found |= evaluation.run(collect)
     return found
 
 
-def collector(program: Program, variables: PyTree, splits: Splits, batch_size: int) -> Collect:
+def collector(program: Program, variables: PyTree, splits: Splits, batch_size: int,
+              watch: Watch = unwatched) -> Collect:
     """The function `collect(split, read, examples)` of evaluations (genlab/objectives/probes.py); it remembers."""
     @functools.cache
     def collect(split: str | Source, read: Reading, examples: int = 0) -> dict[str, Any]:
         source = {"train": splits.train, "held_out": splits.held_out}[split] if isinstance(split, str) else split
         batches = sequential_batches(source, batch_size, examples or None, program.plan.rows(batch_size))
+        batches = watch(batches, _batch_count(source, batch_size, examples), _reading(read, split))
         return collect_outputs(program, variables, batches, read)
 
     return collect
+
+
+def _batch_count(source: Source, batch_size: int, examples: int) -> int:
+    return math.ceil(min(examples or len(source), len(source)) / batch_size)
+
+
+def _reading(read: Reading, split: str | Source) -> str:
+    """What is made of batches, for who looks on."""
+    name = getattr(read, "__name__", type(read).__name__) if callable(read) else ", ".join(read)
+    return f"batches of {split if isinstance(split, str) else 'an evaluation'}, read by {name}"
 
 
 def saved_data_hash(folder: Path) -> str | None:

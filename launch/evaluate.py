@@ -4,6 +4,7 @@
     python -m launch.evaluate --workdir=runs/vit --evaluation=few_shot,knn,calibration
     python -m launch.evaluate --workdir=runs/vit --evaluation=few_shot --untrained
     python -m launch.evaluate --workdir=runs/digits --evaluation=likelihood,samples --guidance=2 --features=runs/resnet
+    python -m launch.evaluate --workdir=runs/digits --evaluation=samples --arrays=runs/digits/samples.npz
     python -m launch.evaluate --workdir=runs/moons --evaluation=points
     python -m launch.evaluate --workdir=runs/gpt --evaluation=induction,loss_by_position
     python -m launch.evaluate --workdir=runs/mixture --evaluation=tasks --shots=2
@@ -22,7 +23,9 @@ error at every number of examples, beside the best there is).
 Of diffusion models: likelihood (exact bits per dimension, by the probability-flow ODE), samples (Fréchet, kernel and
 sliced Wasserstein distance, precision and recall, nearest training neighbours, in the features that --features names:
 pixels, a classifier's run or an .npz of Inception's weights; with a classifier of the classes, how many samples it
-reads as asked), points (of points of the plane). --sampler, --steps, --guidance and --start are those of launch.sample.
+reads as asked), points (of points of the plane). --sampler, --steps, --guidance and --start are those of launch.sample;
+with --arrays, samples that it wrote (.npz) are scored in place of new ones. A likelihood is of the model alone, without
+guidance.
 
 A standard error that one example alone cannot have is printed as unknown, and is null in JSON.
 """
@@ -31,8 +34,10 @@ import dataclasses
 import json
 import math
 import re
+from typing import Any
 
 from absl import flags
+from rich.console import Console
 
 from genlab.configuration import ConfigError
 from genlab.data.tasks import BigBench
@@ -42,11 +47,14 @@ from genlab.objectives.generation import BitsPerDimension, PointQuality, SampleQ
 from genlab.objectives.in_context import KShot
 from genlab.objectives.induction import InductionHeads
 from genlab.objectives.loss_by_position import LossByPosition
+from genlab.objectives.metric import Estimate
 from genlab.objectives.probes import FewShotProbe, NearestNeighbours
 from genlab.objectives.task_scores import TaskScores
+from genlab.sweeps.progress import Bar
 from genlab.trained import load_run
 from genlab.training.program import enable_compilation_cache
 from launch import flags as command
+from launch.samples.arrays import read_arrays
 from launch.samples.samplers import SAMPLERS, named_sampler
 from launch.samples.scores import scores
 
@@ -67,12 +75,15 @@ _SAMPLES = flags.DEFINE_integer("samples", 1_000, "Samples to score, at most as 
                                 "by default 10,000.", lower_bound=20)
 _START = flags.DEFINE_float("start", None, "The time that samples end at, by default the experiment's; and that the "
                             "likelihood begins at, by default the smallest that was trained.")
+_ARRAYS = flags.DEFINE_string("arrays", None, "Samples to score in place of new ones: what launch.sample "
+                              "--output=samples.npz wrote.")
 _FEATURES = flags.DEFINE_string("features", "pixels", "What samples are compared by.")
 _SHOTS = flags.DEFINE_integer("shots", 0, "Solved problems before each, of tasks.", lower_bound=0)
 _TASK_FILES = flags.DEFINE_list("task_files", [], "Files of tasks in BIG-bench's format, in place of the run's tasks.")
 _OF_DIFFUSION = ("samples", "points", "likelihood")
 _READERS = {"sampler": _OF_DIFFUSION, "steps": _OF_DIFFUSION, "start": _OF_DIFFUSION,
-            "guidance": ("samples",), "samples": ("samples", "points"), "features": ("samples",),
+            "guidance": ("samples",), "samples": ("samples", "points"), "arrays": ("samples", "points"),
+            "features": ("samples",),
             "shots": ("tasks",), "task_files": ("tasks",)}
 # What is known of a number stands beside it in a record, and behind it on the screen.
 _COMPANIONS = ("/chance", "/examples", "/answer_length")
@@ -82,41 +93,78 @@ _JSON = flags.DEFINE_bool("json", False, "Print one JSON object instead of a tab
 def main() -> int:
     """Prints the held-out metrics of a run's newest checkpoint."""
     enable_compilation_cache()
+    _check_flags()
+    run = load_run(_WORKDIR.value)
+    run = run.untrained() if _UNTRAINED.value else run
+    given, settings = read_arrays(_ARRAYS.value, run) if _ARRAYS.value else (None, {})
+    evaluations = {name: _set_up(EVALUATIONS[name], run) for name in _EVALUATION.value}
+    for evaluation in evaluations.values():
+        evaluation.check(run.experiment.objective, run.experiment.data)
+    samples, points = (evaluations.pop(name, None) for name in ("samples", "points"))
+    bar = Bar(Console(stderr=True), transient=True)
+    run = dataclasses.replace(run, watch=bar.watch)
+    with bar:
+        found = run.evaluate(_EXAMPLES.value, list(evaluations.values()))
+        found |= points.run(run.collect, given) if points else {}
+    said: dict[str, Any] = {"step": run.step} | {
+        name: {"mean": mean, "standard_error": None if math.isnan(error) else error}
+        for name, (mean, error) in found.items()}
+    if points:
+        said["points"] = {"made_by": settings or _settings(run, points)}
+    if not _JSON.value:
+        print(f"step {run.step} of {_WORKDIR.value}, on {_EXAMPLES.value or 'all'} held-out examples")
+        _print_table(found)
+        if points:
+            _print_settings(said["points"]["made_by"])
+    if samples:
+        with bar:
+            record, read = scores(run, samples, _FEATURES.value, given, lambda name: bar.begin(f"comparing: {name}"))
+        settings = settings or _settings(run, samples)
+        read_as = {name: score._asdict() for name, score in read.items()}
+        said["samples"] = record.to_json() | {"read": read_as, "made_by": settings}
+        if not _JSON.value:
+            print(record)
+            for name, score in read.items():
+                print(f"  {name}  {score}")
+            _print_settings(settings)
+    if _JSON.value:
+        print(json.dumps(said))
+    return 0
+
+
+def _check_flags() -> None:
+    """Raises ConfigError, in one line, for flags that nobody reads."""
     for name in _EVALUATION.value:
         if name not in EVALUATIONS:
             raise ConfigError(f"there is no evaluation {name!r}; there are: {', '.join(EVALUATIONS)}")
     for name, readers in _READERS.items():
         if flags.FLAGS[name].present and not set(readers) & set(_EVALUATION.value):
             raise ConfigError(f"--{name} is read by --evaluation={' or '.join(readers)} alone")
-    run = load_run(_WORKDIR.value)
-    run = run.untrained() if _UNTRAINED.value else run
-    evaluations = {name: _set_up(EVALUATIONS[name], run) for name in _EVALUATION.value}
-    for evaluation in evaluations.values():
-        evaluation.check(run.experiment.objective, run.experiment.data)
-    samples = evaluations.pop("samples", None)
-    found = run.evaluate(_EXAMPLES.value, list(evaluations.values()))
-    record, read = scores(run, samples, _FEATURES.value) if samples else (None, {})
-    start = run.experiment.objective.sampling_path(samples.start).start if samples else None
-    if _JSON.value:
-        said = {name: {"mean": mean, "standard_error": None if math.isnan(error) else error}
-                for name, (mean, error) in found.items()}
-        said |= {"samples": record.to_json() | {"read": {name: score._asdict() for name, score in read.items()},
-                                                "sampler": repr(samples.sampler),
-                                                "guidance": samples.guidance, "start": start}} if record else {}
-        print(json.dumps({"step": run.step} | said))
-        return 0
-    print(f"step {run.step} of {_WORKDIR.value}, on {_EXAMPLES.value or 'all'} held-out examples")
+    if not _ARRAYS.value:
+        return
+    for name in ("sampler", "steps", "start", "guidance", "samples"):
+        if flags.FLAGS[name].present and not ("likelihood" in _READERS[name] and "likelihood" in _EVALUATION.value):
+            raise ConfigError(f"--{name} does not go with --arrays, whose samples are made")
+
+
+def _settings(run, evaluation) -> dict[str, Any]:
+    """What makes the samples of an evaluation, by the names that launch.sample gives it."""
+    draw = evaluation.draw
+    return {"run": run.experiment.name, "step": run.step, "sampler": repr(draw.sampler), "guidance": draw.guidance,
+            "start": run.experiment.objective.sampling_path(draw.start).start}
+
+
+def _print_settings(settings: dict[str, Any]) -> None:
+    print("  made by", ", ".join(f"{name}={value}" for name, value in settings.items()))
+
+
+def _print_table(found: dict[str, Estimate]) -> None:
     width = max(map(len, found))
     for name, (mean, standard_error) in sorted(found.items(), key=_by_number):
         if not name.endswith(_COMPANIONS):
             chance = f" (chance {found[f'{name}/chance'].mean:.5g})" if f"{name}/chance" in found else ""
             error = "unknown" if math.isnan(standard_error) else f"{standard_error:.5f}"
-            print(f"{name:>{width}} {mean:.5f} +- {error}{chance}")
-    if record:
-        print(record)
-        for name, score in read.items():
-            print(f"  {name}  {score}")
-    return 0
+            print(f"{name:>{width}} {mean:.5f} +- {error}{chance}", flush=True)
 
 
 def _by_number(item):

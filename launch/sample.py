@@ -24,10 +24,10 @@ from pathlib import Path
 
 from absl import flags
 from rich.console import Console
-from rich.progress import Progress
 
 from genlab.configuration import ConfigError
 from genlab.sweeps.placement import devices_of_cores
+from genlab.sweeps.progress import Bar
 from genlab.trained import load_run
 from genlab.training.program import enable_compilation_cache
 from launch import flags as command
@@ -159,9 +159,8 @@ def _make_samples(run) -> None:
                       _SEED.value, load_run(_CLASSIFIER.value) if _CLASSIFIER.value else None, _CLASSIFIER_SCALE.value,
                       _START.value)
     path = Path(_OUTPUT.value or run.folder / "sample.png")
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("sampling", total=_IMAGES.value)
-        said = make(run, request, path, lambda done, count: progress.update(bar, completed=done, total=count))
+    with Bar(Console(stderr=True), transient=True) as bar:
+        said = make(run, request, path, lambda done, count: bar.due() and bar.show(done, count, "samples"))
     print(f"{said}; {path}")
 
 

@@ -55,7 +55,8 @@ def generate(
       intermediates: see `Sampler.sample`; the trajectory is [intermediates, count, *shape].
       mesh: of devices that the network is cut over, and its variables as they come; how it cuts its activations, it
         says itself. By default every device holds all variables and runs the network on its own examples.
-      on_progress: called with (samples done, count) after each chunk.
+      on_progress: called with (samples done, count) after each chunk; and within it, with its share of the samples,
+        by a sampler of 1,000 steps or more.
 
     Raises:
       ConfigError: no samples, an empty chunk, or labels of another number; or what `Sampler.sample` raises.
@@ -69,10 +70,16 @@ def generate(
         # The last chunk is filled up with the last label.
         label = np.pad(np.asarray(label, np.int32), (0, chunks * chunk - count), mode="edge")
 
-    program = _program(sampler, path, denoiser_of, (chunk, *shape), intermediates, mesh)
+    tells = on_progress is not None and getattr(sampler, "steps", 0) >= _MANY_STEPS
+    program = _program(sampler, path, denoiser_of, (chunk, *shape), intermediates, mesh, tells)
     variables = program.put(variables)
     drawn = []
     for i in range(chunks):
+        if tells:
+            def on_share(share, before=i * chunk):
+                on_progress(min(before + int(share * chunk), count), count)
+
+            program.on_share = on_share
         label_B = None if label is None else label[i * chunk:(i + 1) * chunk]
         drawn.append(jax.device_get(program(variables, jax.random.fold_in(key, i), label_B)))
         if on_progress is not None:
@@ -81,6 +88,9 @@ def generate(
     if not intermediates:
         return Samples(x)
     return Samples(x, np.concatenate([samples.trajectory for samples in drawn], axis=1)[:, :count], drawn[0].times)
+
+
+_MANY_STEPS = 1_000  # before which a chunk's end is soon enough, and the program can be kept on disk
 
 
 @functools.lru_cache(maxsize=4)
@@ -97,10 +107,13 @@ class ChunkProgram:
       mesh: of the devices.
       whole: where arguments are put: on each of the devices.
       draw: the jitted function of these.
+      on_share: where the program tells of its steps, what is told which share of them is done.
     """
 
     def __init__(self, sampler, path: Path, denoiser_of, shape: tuple[int, ...], intermediates: int = 0,
-                 mesh: Mesh | None = None):
+                 mesh: Mesh | None = None, tells: bool = False):
+        self.on_share = lambda share: None
+        told = {"on_steps": lambda steps: self.on_share(int(steps) / sampler.steps)} if tells else {}
         devices, by_examples = jax.local_devices(), mesh is None
         if by_examples:
             count = math.gcd(shape[0], len(devices))
@@ -118,7 +131,7 @@ class ChunkProgram:
                                     in_specs=(whole, examples, examples, of_time), out_specs=examples, check_vma=False)
                 return own(variables, label_B, x, t)
 
-            return sampler.sample(path, denoise, key, shape, intermediates=intermediates)
+            return sampler.sample(path, denoise, key, shape, intermediates=intermediates, **told)
 
         self.draw = draw
 

@@ -1,5 +1,6 @@
 """One record of what a set of samples scores, with all that is needed to tell whether two records compare."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ class Scoring:
       measures: any of "frechet", "kernel", "sliced_wasserstein", "precision_recall" (with density and coverage) and
         "neighbours" (the nearest training examples).
       k: the neighbour that the balls of precision and recall reach to.
+      balls: samples, and references, drawn of all, that precision, recall, density and coverage compare at most: the
+        time that they take grows as the square.
       kernel_block: examples in a block of the kernel distance.
       power: p of the sliced Wasserstein distance.
       projections: its directions.
@@ -31,6 +34,7 @@ class Scoring:
 
     measures: tuple[str, ...] = MEASURES
     k: int = 3
+    balls: int = 10_000
     kernel_block: int = 1_000
     power: int = 2
     projections: int = 256
@@ -39,6 +43,8 @@ class Scoring:
     def __post_init__(self):
         if unknown := [name for name in self.measures if name not in MEASURES]:
             raise ConfigError(f"there is no measure {unknown[0]!r}; there are: {', '.join(MEASURES)}")
+        if self.balls < self.k + 1:
+            raise ConfigError(f"balls={self.balls} must be above k={self.k}")
         if not self.measures:
             raise ConfigError(f"measures is empty; there are: {', '.join(MEASURES)}")
 
@@ -98,6 +104,8 @@ class SampleScores:
     def __str__(self) -> str:
         title = (f"{self.samples:,} samples against {self.reference_name} ({self.references:,}); "
                  f"features: {self.extractor} [{self.extractor_hash}]")
+        if "precision" in self.scores and self.settings["balls"] < max(self.samples, self.references):
+            title += f"\nprecision, recall, density and coverage: of {self.settings['balls']:,} each at most"
         if self.matched < max(self.samples, self.held_out):
             title += f"\nheld_out_ and matched_ scores: of {self.matched:,} each, to be compared with one another"
         width = max(len(name) for name in self.scores)
@@ -105,7 +113,7 @@ class SampleScores:
 
 
 def score_samples(samples: np.ndarray, references: References, extractor: Extractor, held_out: np.ndarray | None = None,
-                  scoring: Scoring = Scoring()) -> SampleScores:
+                  scoring: Scoring = Scoring(), on_measure: Callable[[str], None] = lambda name: None) -> SampleScores:
     """Scores samples against references.
 
     The Fréchet distance is named "fid" if the features are `InceptionFeatures`, "frechet_distance" otherwise; the
@@ -118,6 +126,7 @@ def score_samples(samples: np.ndarray, references: References, extractor: Extrac
       held_out: data that the model has not seen; needed for the ratio of distances to the nearest training example,
         and scored as the samples are, for comparison.
       scoring: what is measured, and how.
+      on_measure: called with the name of each measure before it is taken, which may be seconds.
 
     Raises:
       ConfigError: references without images for a measure that needs them, too few of either, different widths.
@@ -133,14 +142,17 @@ def score_samples(samples: np.ndarray, references: References, extractor: Extrac
         check_widths(x_ND.shape[1], len(theirs.mean))
     inception = isinstance(extractor, InceptionFeatures)
     known = references.statistics is not None  # then the Fréchet distance's error is the samples' alone
-    scores = _distances(x_ND, y_MD, theirs, known, inception, scoring)
+    def distances(features_ND):
+        return _distances(features_ND, y_MD, theirs, known, inception, scoring, on_measure)
+
+    scores = distances(x_ND)
     matched = 0 if h_HD is None else min(len(x_ND), len(h_HD))
     alike = {} if h_HD is None else {"held_out": h_HD} | ({"matched": x_ND} if matched < len(x_ND) else {})
     for prefix, features_ND in alike.items():
-        drawn = np.random.default_rng(scoring.seed).permutation(len(features_ND))[:matched]
-        found = _distances(features_ND[drawn], y_MD, theirs, known, inception, scoring)
+        found = distances(_drawn(features_ND, matched, scoring.seed))
         scores |= {f"{prefix}_{name}": score for name, score in found.items()}
     if "neighbours" in scoring.measures:
+        on_measure("neighbours")
         scores |= _neighbours(x_ND, y_MD, h_HD)
     statistics = theirs and {
         "name": references.statistics_name if references.statistics else references.name,
@@ -152,19 +164,35 @@ def score_samples(samples: np.ndarray, references: References, extractor: Extrac
         settings=vars(scoring) | {"measures": list(scoring.measures)}, scores=scores)
 
 
-def _distances(x_ND, y_MD, statistics, known: bool, inception: bool, scoring: Scoring) -> dict[str, Score]:
+def _distances(x_ND, y_MD, statistics, known: bool, inception: bool, scoring: Scoring, on_measure) -> dict[str, Score]:
+    def frechet():
+        score = frechet_score(x_ND, statistics, None if known else y_MD)
+        return {"fid" if inception else "frechet_distance": score}
+
+    def kernel():
+        score = kernel_distance(x_ND, y_MD, scoring.kernel_block, scoring.seed)
+        return {"kid" if inception else "kernel_distance": score}
+
+    def sliced():
+        score = sliced_wasserstein(x_ND, y_MD, scoring.power, scoring.projections, scoring.seed)
+        return {"sliced_wasserstein": score}
+
+    def balls():
+        pair = (_drawn(each, scoring.balls, scoring.seed) for each in (x_ND, y_MD))
+        return precision_recall(*pair, scoring.k)._asdict()
+
     scores = {}
-    if "frechet" in scoring.measures:
-        scores["fid" if inception else "frechet_distance"] = frechet_score(
-            x_ND, statistics, None if known else y_MD)
-    if "kernel" in scoring.measures:
-        kernel = kernel_distance(x_ND, y_MD, scoring.kernel_block, scoring.seed)
-        scores["kid" if inception else "kernel_distance"] = kernel
-    if "sliced_wasserstein" in scoring.measures:
-        scores["sliced_wasserstein"] = sliced_wasserstein(x_ND, y_MD, scoring.power, scoring.projections, scoring.seed)
-    if "precision_recall" in scoring.measures:
-        scores |= precision_recall(x_ND, y_MD, scoring.k)._asdict()
+    for name, measure in {"frechet": frechet, "kernel": kernel, "sliced_wasserstein": sliced,
+                          "precision_recall": balls}.items():
+        if name in scoring.measures:
+            on_measure(name)
+            scores |= measure()
     return scores
+
+
+def _drawn(features_ND, count: int, seed: int):
+    """So many of the features at most, drawn without replacement."""
+    return features_ND[np.random.default_rng(seed).permutation(len(features_ND))[:count]]
 
 
 def _neighbours(x_ND, y_MD, h_HD) -> dict[str, Score]:

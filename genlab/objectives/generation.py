@@ -4,6 +4,7 @@ Evaluations as in genlab/objectives/probes.py; their numbers can stand in a run'
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -148,13 +149,18 @@ class SampleQuality:
         scores = self.score(collect)[0].scores
         return {name: Estimate(score.value, score.standard_error) for name, score in scores.items()}
 
-    def score(self, collect: Collect) -> tuple[SampleScores, dict[str, np.ndarray]]:
-        """(the record of the scores, what was scored: "sample" and, where there are labels, "label")."""
-        made = self.draw.made(collect, self.samples)
+    def score(self, collect: Collect, made: dict[str, np.ndarray] | None = None,
+              on_measure: Callable[[str], None] = lambda name: None) -> tuple[SampleScores, dict[str, np.ndarray]]:
+        """(the record of the scores, what was scored: "sample" and, where there are labels, "label").
+
+        That is `made` where samples are there already. `on_measure` is as of `score_samples`.
+        """
+        made = made or self.draw.made(collect, self.samples)
         real = {split: collect(split, data_of, 0)["data"] for split in ("train", "held_out")}
         extractor = self.extractor or (PointFeatures() if real["train"].ndim == 2 else PixelFeatures())
         references = References("the training data", real["train"])
-        return score_samples(made["sample"], references, extractor, real["held_out"], self.scoring), made
+        scores = score_samples(made["sample"], references, extractor, real["held_out"], self.scoring, on_measure)
+        return scores, made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,17 +181,22 @@ class PointQuality:
     samples: int = 10_000
     start: float | None = None
 
+    @property
+    def draw(self) -> Draw:
+        """What is sampled."""
+        return Draw(self.sampler, start=self.start)
+
     def check(self, objective: Any, data: Any) -> None:
         """See genlab/objectives/probes.py."""
         if not isinstance(objective, PointDiffusion):
             raise ConfigError(f"these are measures of points, and {type(objective).__name__} makes none")
-        Draw(self.sampler, start=self.start).check(objective)
+        self.draw.check(objective)
 
-    def run(self, collect: Collect) -> dict[str, Estimate]:
-        """See genlab/objectives/probes.py."""
+    def run(self, collect: Collect, made: dict[str, np.ndarray] | None = None) -> dict[str, Estimate]:
+        """See genlab/objectives/probes.py; `made` as `SampleQuality.score` has it."""
         scoring = Scoring(measures=("sliced_wasserstein",), power=1)
-        points = Draw(self.sampler, start=self.start).made(collect, self.samples)["sample"]
-        train, held_out = (collect(split, data_of, self.samples)["data"] for split in ("train", "held_out"))
+        points = (made or self.draw.made(collect, self.samples))["sample"]
+        train, held_out = (collect(split, data_of, len(points))["data"] for split in ("train", "held_out"))
         scored = score_samples(points, References("held-out points", held_out), PointFeatures(), train, scoring)
         measures = self.source.measures(points) if hasattr(self.source, "measures") else {}
         scores = {name: proportion(true_N) for name, true_N in measures.items()} | scored.scores

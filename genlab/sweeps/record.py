@@ -67,7 +67,8 @@ class RunRecord:
     device_kind: str = _column("the accelerator's or the CPU's own name", default="")
     device_count: int | None = _column("devices that the run used")
     process_count: int | None = _column("processes (hosts) that the run used")
-    seconds: float | None = _column("wall time of all attempts, compilation and evaluations included", "s")
+    seconds: float | None = _column("wall time of all attempts, evaluations included; of a killed one to its last "
+                                    "checkpoint", "s")
     compile_seconds: float | None = _column("of `seconds`: tracing and compilation", "s")
     step_seconds: float | None = _column("of `seconds`: the updates themselves", "s")
     input_seconds: float | None = _column("of `seconds`: waits for training batches while no update ran", "s")

@@ -11,9 +11,11 @@ from genlab.training.program import Program, Reading
 
 PyTree = Any
 
+_BATCHES_PER_DISPATCH = 8
+
 
 def evaluate(program: Program, variables: PyTree, batches: Iterable[dict[str, np.ndarray]],
-             batches_per_dispatch: int = 8) -> dict[str, Estimate]:
+             batches_per_dispatch: int = _BATCHES_PER_DISPATCH) -> dict[str, Estimate]:
     """Every metric of the objective over `batches`, each example once.
 
     A metric is sum(total_i) / sum(weight_i) over examples i, a ratio of sums, so that tokens count
@@ -38,21 +40,21 @@ def evaluate(program: Program, variables: PyTree, batches: Iterable[dict[str, np
 
 
 def collect_outputs(program: Program, variables: PyTree, batches: Iterable[dict[str, np.ndarray]],
-                    read: Reading, batches_per_dispatch: int = 8) -> dict[str, np.ndarray]:
+                    read: Reading) -> dict[str, np.ndarray]:
     """What is read of every example of `batches`, and the batches' "label".
 
     Args:
       program: compiled functions.
       variables: the collections, or their moving average.
       batches: this process's part of them, all of one shape; padding examples have example_weight 0 and are left out.
-      read: names of the objective's `outputs`, of which the others are not computed; or a function of a batch.
-      batches_per_dispatch: as for `evaluate`.
+      read: names of the objective's `outputs`, of which the others are not computed; or a function of a batch, which
+        may take much longer, as a sample does: then no dispatch is filled up.
 
     Returns:
       name -> array [examples, ...] of all processes, in the order of the batches.
     """
     found: dict[str, list[np.ndarray]] = {}
-    for stacked in _stacked(batches, batches_per_dispatch):
+    for stacked in _stacked(batches, 1 if callable(read) else _BATCHES_PER_DISPATCH):
         arrays = jax.device_get(program.outputs(variables, program.plan.put(stacked), read))
         real = arrays.pop("example_weight").ravel() > 0
         for name, array in arrays.items():

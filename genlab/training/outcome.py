@@ -41,7 +41,8 @@ class Outcome:
       train_loss: mean over the last bin of the learning curve.
       curve: (step, training loss) points.
       flops_per_step: training FLOPs of a step, counted from its jaxpr.
-      seconds: of all attempts, from state to last checkpoint, compilation and evaluations included.
+      seconds: of all attempts, from state to last checkpoint, compilation and evaluations included; of a killed one
+        to the checkpoint that the next went on from.
       seconds_of: `seconds` by part: "compile", "step", "input" (waits for batches), "evaluation",
         "checkpoint" and "other"; they sum up to it.
       examples_per_second: training alone, in this process.

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from genlab.objectives.diffusion import ImageDiffusion, ScoreMatching
 from genlab.objectives.grey_levels import GreyLevels
 from genlab.randomness import stream_key
 from genlab.trained import Trained, load_splits
+from launch.samples.arrays import write_arrays
 from launch.samples.images import held_out_images
 
 TASKS = ("generate", "inpaint", "super_resolution", "colourise", "interpolate", "edit")
@@ -119,7 +119,7 @@ def make(run: Trained, request: Request, path: Path, on_progress: Callable[[int,
     samples = draw(run, request, frames, on_progress)
     said = f"{request.count} samples{_cost(request)}"
     if path.suffix == ".npz":
-        write_arrays(path, run, request, samples)
+        write_arrays(path, decoded(run, samples.x), request.labels(run), settings_of(run, request))
     elif points:
         source = load_splits(run.experiment.data).held_out
         held_out = source.gather(np.arange(min(_CLOUD, len(source))))["point"]
@@ -177,17 +177,15 @@ def decoded(run: Trained, x: np.ndarray) -> np.ndarray:
     return np.asarray(run.experiment.objective.decode(x))
 
 
-def write_arrays(path: Path, run: Trained, request: Request, samples: Samples) -> None:
-    """Writes "sample" (uint8 images, or points), "label" where there is one, and as JSON "settings", what made them."""
-    labels = request.labels(run)
+def settings_of(run: Trained, request: Request) -> dict[str, Any]:
+    """What made samples, as JSON has it."""
     settings = {"run": run.experiment.name, "step": run.step, "sampler": repr(request.sampler),
                 "start": run.experiment.objective.sampling_path(request.start).start, "guidance": request.guidance,
                 "seed": request.seed, "chunk": request.chunk}
     if request.classifier:
         settings |= {"classifier": str(request.classifier.folder), "classifier_step": request.classifier.step,
                      "classifier_scale": request.classifier_scale}
-    arrays = {"sample": decoded(run, samples.x), "settings": np.array(json.dumps(settings))}
-    np.savez_compressed(path, **arrays | ({} if labels is None else {"label": labels}))
+    return settings
 
 
 def operator_of(task: str, shape: tuple[int, int, int]) -> Operator:

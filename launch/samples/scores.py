@@ -1,6 +1,7 @@
 """Scores of a diffusion run's samples, in features that are named on the command line."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,24 @@ from genlab.objectives.generation import SampleQuality
 from genlab.trained import Trained, load_run
 
 
-def scores(run: Trained, evaluation: SampleQuality, features: str) -> tuple[SampleScores, dict[str, Score]]:
+def scores(run: Trained, evaluation: SampleQuality, features: str,
+           given: dict[str, np.ndarray] | None = None,
+           on_measure: Callable[[str], None] = lambda name: None) -> tuple[SampleScores, dict[str, Score]]:
     """(the record, what a classifier reads: "read_as_asked", the share of samples it takes for the class asked for).
 
     Args:
       run: of a diffusion model.
       evaluation: what is sampled and measured.
       features: "pixels", a classifier's run folder, or Inception's weights, an .npz (genlab/evaluation/extractors.py).
+      given: "sample", and "label" where classes were asked for, in place of new samples.
+      on_measure: see `score_samples`.
     """
     extractor, classifier = _extractor(features, run)
     evaluation = dataclasses.replace(evaluation, extractor=extractor)
     evaluation.check(run.experiment.objective, run.experiment.data)
-    record, made = evaluation.score(run.collect)
-    if classifier is None or not run.experiment.objective.model.num_classes:
+    record, made = evaluation.score(run.collect, given, on_measure)
+    asked_for = "label" in given if given else run.experiment.objective.model.num_classes
+    if classifier is None or not asked_for:
         return record, {}
     probabilities = _in_batches(classifier, made["sample"])
     return record, {"read_as_asked": read_accuracy(probabilities, made["label"])}

@@ -7,6 +7,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from genlab.configuration import ConfigError
+from genlab.diffusion import generate as generation
 from genlab.diffusion.denoiser import from_data
 from genlab.diffusion.generate import ChunkProgram, generate
 from genlab.diffusion.paths import VP
@@ -51,6 +52,15 @@ def test_labels_line_up_and_one_program_serves_every_chunk():
     np.testing.assert_array_equal(samples.trajectory[-1], samples.x)
     assert traced == [(3,)] * 2  # In the loop over steps, and in the last one.
     assert told == [(3, 7), (6, 7), (7, 7)]
+
+
+def test_many_steps_are_told_of_within_a_chunk(monkeypatch):
+    monkeypatch.setattr(generation, "_MANY_STEPS", 4)
+    told, sampler, denoiser_of = [], Sampler(EulerMaruyama(), 4), centres()
+    found = draw(6, sampler=sampler, denoiser_of=denoiser_of, chunk=4, on_progress=lambda *done: told.append(done)).x
+    # Three steps and then the last one, of four samples and of the other two.
+    assert sorted(told) == [(1, 6), (2, 6), (3, 6), (4, 6), (5, 6), (6, 6), (6, 6), (6, 6)]
+    np.testing.assert_array_equal(found, draw(6, sampler=sampler, denoiser_of=denoiser_of, chunk=4).x)
 
 
 def test_a_later_call_finds_its_program_again():

@@ -41,8 +41,27 @@ def test_fewer_samples_than_features():
     nuclear = np.linalg.svd(x_centred @ y_centred.T, compute_uv=False).sum() / np.sqrt(6 * 10)
     expected = np.sum((x.mean(0) - y.mean(0)) ** 2) + x.var(0, ddof=1).sum() + y.var(0, ddof=1).sum() - 2 * nuclear
     theirs = FeatureStatistics.of(y)
-    assert frechet_distance(FeatureStatistics.of(x), theirs) == pytest.approx(expected, rel=1e-6)
-    assert frechet_score(x, theirs).value == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(FeatureStatistics.of(x), theirs) == pytest.approx(expected, rel=1e-12)
+    assert frechet_score(x, theirs).value == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("samples", [7, 60])  # by singular values of the samples, and by their covariance
+def test_standard_error_is_that_of_full_matrices(samples):
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(samples, 20)), 2 * rng.normal(size=(50, 20)) + 1
+    x_covariance, y_covariance = np.cov(x.T), np.cov(y.T)
+    values, vectors = np.linalg.eigh(x_covariance)
+    there = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    middle = scipy.linalg.sqrtm(there @ y_covariance @ there).real
+    back = np.linalg.pinv(there, rcond=1e-6)
+    slopes = (np.eye(20) - back @ middle @ back, np.eye(20) - there @ np.linalg.pinv(middle, rcond=1e-6) @ there)
+    variance = 0.0
+    for each, other, slope in ((x, y, slopes[0]), (y, x, slopes[1])):
+        centred = each - each.mean(0)
+        shift = each.mean(0) - other.mean(0)
+        variance += np.var(((centred @ slope + 2 * shift) * centred).sum(1), ddof=1) / len(each)
+    found = frechet_score(x, FeatureStatistics.of(y), y)
+    assert found.standard_error == pytest.approx(np.sqrt(variance), rel=1e-6)
 
 
 def test_statistics_of_blocks_do_not_cancel():

@@ -16,6 +16,7 @@ from genlab.evaluation import (
     Scoring,
     frechet_distance,
     memorisation,
+    precision_recall,
     proportion,
     read_accuracy,
     score_samples,
@@ -67,6 +68,22 @@ def test_samples_and_held_out_data_are_compared_at_equal_numbers(record):
         if samples == 120:
             assert at_thirty.value > 1.5 * found.scores["frechet_distance"].value
         assert "held_out_ and matched_ scores: of 30 each" in str(found)
+
+
+def test_precision_and_recall_are_of_so_many_at_most():
+    scoring = Scoring(measures=("precision_recall",), balls=30)
+    found = score_samples(images(0, 40), References("noise", images(1, 50)), PixelFeatures(), scoring=scoring)
+    drawn = [PixelFeatures()(images(seed, count))[np.random.default_rng(0).permutation(count)[:30]]
+             for seed, count in ((0, 40), (1, 50))]
+    assert found.scores == precision_recall(*drawn)._asdict() and found.settings["balls"] == 30
+    assert "precision, recall, density and coverage: of 30 each at most" in str(found)
+
+
+def test_measures_are_told_of_before_they_are_taken():
+    told, scoring = [], Scoring(measures=("neighbours", "frechet"))
+    references = References("noise", images(1, 50))
+    score_samples(images(0, 40), references, PixelFeatures(), images(2, 40), scoring, told.append)
+    assert told == ["frechet", "frechet", "neighbours"]  # Of samples, and of held-out data.
 
 
 def test_text_never_says_fid(record):
@@ -133,6 +150,8 @@ def test_bad_input():
         Scoring(measures=("fid",))
     with pytest.raises(ConfigError, match="measures is empty"):
         Scoring(measures=())
+    with pytest.raises(ConfigError, match="balls=3 must be above k=3"):
+        Scoring(balls=3)
     with pytest.raises(ConfigError, match="references 'none' have neither images nor statistics"):
         References("none")
     with pytest.raises(ConfigError, match="samples have 16 features and references 3"):

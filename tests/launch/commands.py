@@ -7,6 +7,7 @@ training interrupts a real `python -m launch.NAME` (test_train).
 import contextlib
 import multiprocessing
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -79,5 +80,6 @@ def _run(module: str, arguments: tuple[str, ...], environment: dict[str, str], o
 
 
 def without_waiting(error: str) -> str:
-    """What was said but for Orbax's warning of a disk that is busy, as a machine that runs tests may be."""
-    return "".join(line for line in error.splitlines(True) if "Waiting for previous save" not in line)
+    """What was said but for what a machine that runs tests may be too busy for: Orbax's warning, a command's bar."""
+    return "".join(line for line in error.splitlines(True)
+                   if "Waiting for previous save" not in line and not re.match(r"\d+/\d+  batches of ", line))

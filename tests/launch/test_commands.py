@@ -11,7 +11,7 @@ from genlab.configuration import ConfigError
 from genlab.experiment import run
 from launch.flags import load_config
 from tests.launch import tiny
-from tests.launch.commands import run_command
+from tests.launch.commands import run_command, without_waiting
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +22,7 @@ def launch(environment):
 
     def start(command, *arguments):
         done = run_command(f"launch.{command}", *arguments, environment=environment)
-        return done.returncode, done.stdout, done.stderr
+        return done.returncode, done.stdout, without_waiting(done.stderr)
 
     return start
 

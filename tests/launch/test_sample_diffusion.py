@@ -15,18 +15,20 @@ from genlab.configuration import ConfigError
 from genlab.data import Digits, EightGaussians, Images, Points
 from genlab.diffusion.generate import ChunkProgram
 from genlab.diffusion.samplers import AdaptiveOde, Ddim, Sampler
+from genlab.evaluation import FeatureStatistics, frechet_distance
 from genlab.experiment import Experiment, run
 from genlab.models.denoising_mlp import DenoisingMLP
 from genlab.models.dit import DiT
 from genlab.objectives.diffusion import ImageDiffusion, PointDiffusion
-from genlab.objectives.generation import SampleQuality
+from genlab.objectives.generation import PointQuality, SampleQuality
 from genlab.objectives.grey_levels import GreyLevels
-from genlab.trained import Trained, load_run
+from genlab.trained import Trained, load_run, load_splits
 from genlab.training.optimizers import AdamW
 from genlab.training.plans import Layout, choose_plan
-from genlab.training.program import program_for
+from genlab.training.program import Program, program_for
 from genlab.training.settings import Training
 from launch.samples import diffusion
+from launch.samples.arrays import read_arrays
 from launch.samples.diffusion import Request, _denoiser_of, draw, log_probability, make, operator_of
 from launch.samples.samplers import SAMPLERS, named_sampler
 from launch.samples.scores import scores
@@ -60,19 +62,26 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("layout", [Layout(plan="mesh", data=2, fsdp=4),
                                     Layout(plan="mesh", data=2, tensor=2, sequence=2)])
 def test_a_run_whose_network_is_cut_over_devices_is_sampled_so(layout, monkeypatch):
-    whole, request = fresh(DIGITS), Request(SAMPLER, 8, guidance=2.0)
-    noised = jax.tree.map(lambda x: x + 0.05 * np.cos(np.arange(x.size, dtype=np.float32)).reshape(x.shape),
-                          whole.variables)  # A fresh DiT says 0 whatever it reads.
+    from tests.launch.test_sample_images import CLASSIFIER
+
+    def with_noise(run):  # Fresh ones say 0 whatever they read.
+        return dataclasses.replace(run, variables=jax.tree.map(
+            lambda x: x + 0.05 * np.cos(np.arange(x.size, dtype=np.float32)).reshape(x.shape), run.variables))
+
+    whole = with_noise(fresh(DIGITS))
+    plain = Request(SAMPLER, 8, guidance=2.0)
+    request = dataclasses.replace(plain, classifier=with_noise(fresh(CLASSIFIER)), classifier_scale=5e3)
     plan = choose_plan(16, 1, 8, layout, DIGITS.objective)
     program = program_for(DIGITS.objective, DIGITS.optimizer, 1, None, plan)
-    cut = dataclasses.replace(whole, variables=jax.device_put(noised, plan.of_state(noised)), program=program)
+    variables = jax.device_put(whole.variables, plan.of_state(whole.variables))
+    cut = dataclasses.replace(whole, variables=variables, program=program)
     given, put = [], ChunkProgram.put
     monkeypatch.setattr(ChunkProgram, "put", lambda self, variables: given.append(put(self, variables)) or given[-1])
-    found, alone = draw(cut, request).x, draw(dataclasses.replace(whole, variables=noised), request).x
+    found, alone, unguided = draw(cut, request).x, draw(whole, request).x, draw(whole, plain).x
     np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-5)
-    assert np.ptp(found) > 0.1
+    assert np.abs(alone - unguided).max() > 1 and np.ptp(unguided) > 0.1
     are_whole = [all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(its)) for its in given]
-    assert are_whole == [False, True]
+    assert are_whole == [False, True, True]
 
 
 def call(environment, module, *flags):
@@ -218,6 +227,57 @@ def test_the_commands_say_what_they_did(folder, environment):
     assert "fid" not in said["samples"]["scores"]
 
 
+def test_samples_in_a_file_are_scored_as_new_ones_are(folder, environment, tmp_path):
+    path = tmp_path / "samples.npz"
+    made = call(environment, "launch.sample", f"--workdir={folder}", "--images=40", "--steps=3", "--guidance=2",
+                f"--output={path}")
+    assert made.returncode == 0, made.stderr
+    asked = call(environment, "launch.evaluate", f"--workdir={folder}", "--evaluation=samples", f"--arrays={path}",
+                 "--json")
+    assert asked.returncode == 0, asked.stderr
+    said = json.loads(asked.stdout)["samples"]
+    arrays, settings = read_arrays(path, load_run(folder))
+    assert said["made_by"] == settings and settings["file"] == str(path) and settings["guidance"] == 2
+    record, _ = scores(load_run(folder), SampleQuality(), "pixels", arrays)
+    assert said["samples"] == 40 and record.references == said["references"] == 1_437
+    assert said["scores"]["frechet_distance"]["value"] == pytest.approx(record.scores["frechet_distance"].value)
+    # And as they would be elsewhere.
+    data = load_splits(DIGITS.data).train.gather(np.arange(1_437))["image"]
+    moments = (FeatureStatistics.of(each.reshape(-1, 64) / 255) for each in (arrays["sample"], data))
+    expected = frechet_distance(*moments)
+    assert record.scores["frechet_distance"].value == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("arrays", "message"), [
+    (None, "there is no file of samples"),
+    (b"no zip", "is no .npz of samples, as launch.sample --output=samples.npz writes it"),
+    ({"image": np.zeros(3)}, "holds image and no sample; launch.sample writes samples where --task=generate"),
+    ({"sample": np.zeros((4, 8, 8, 3), np.uint8)}, "are uint8 [4, 8, 8, 3]; those of this run are uint8 [N, 8, 8, 1]"),
+    ({"sample": np.zeros((4, 8, 8, 1))}, "are float64 [4, 8, 8, 1]; those of this run are uint8 [N, 8, 8, 1]"),
+    ({"sample": np.zeros((4, 8, 8, 1), np.uint8), "label": np.zeros(3, int)}, "are int64 [3], of 4 samples"),
+])
+def test_what_is_no_file_of_samples_is_a_one_line_error(arrays, message, tmp_path):
+    path = tmp_path / "samples.npz"
+    if isinstance(arrays, bytes):
+        path.write_bytes(arrays)
+    elif arrays is not None:
+        np.savez(path, **arrays)
+    with pytest.raises(ConfigError) as error:
+        read_arrays(path, fresh(DIGITS))
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_points_of_another_program_are_read(tmp_path):
+    np.savez(tmp_path / "points.npz", sample=np.ones((30, 2)))
+    made, settings = read_arrays(tmp_path / "points.npz", fresh(POINTS))
+    assert made["sample"].shape == (30, 2) and settings == {"file": str(tmp_path / "points.npz")}
+    found = PointQuality(EightGaussians()).run(fresh(POINTS).collect, made)
+    assert found["within_4_sigma"].mean == 0.0  # One point between two of the eight.
+    np.savez(tmp_path / "points.npz", sample=np.full((30, 2), np.nan))
+    with pytest.raises(ConfigError, match="are not all finite"):
+        read_arrays(tmp_path / "points.npz", fresh(POINTS))
+
+
 def test_points_are_scored_as_asked(tmp_path, environment):
     run(POINTS, tmp_path)
     asked = call(environment, "launch.evaluate", f"--workdir={tmp_path}", "--evaluation=points", "--steps=1")
@@ -232,12 +292,32 @@ def test_points_are_scored_as_asked(tmp_path, environment):
      "a likelihood is that of the probability-flow ODE, and EulerMaruyama adds noise"),
     ("launch.evaluate", ["--evaluation=likelihood", "--guidance=2"],
      "--guidance is read by --evaluation=samples alone"),
+    ("launch.evaluate", ["--evaluation=samples,likelihood", "--arrays=x.npz", "--samples=30"],
+     "--samples does not go with --arrays, whose samples are made"),
     ("launch.evaluate", ["--start=.1"], "--start is read by --evaluation=samples or points or likelihood alone"),
     ("launch.evaluate", ["--evaluation=knn"], "a probe reads features, of which ImageDiffusion gives none"),
 ])  # fmt: skip
 def test_a_flag_that_does_not_fit_is_a_one_line_error(folder, environment, command, flags, message):
     result = call(environment, command, f"--workdir={folder}", *flags)
     assert result.returncode == 2 and message in result.stderr and result.stderr.count("\n") == 1, result.stderr
+
+
+def test_no_batch_of_samples_is_made_for_nothing(monkeypatch):
+    """Dispatches of eight batches would be filled up."""
+    seen, outputs = [], Program.outputs
+
+    def watch(batches, count, what):
+        seen.append((count, what))
+        return batches
+
+    def seen_outputs(self, variables, batches, read):
+        seen.append(batches["index"].shape)
+        return outputs(self, variables, batches, read)
+
+    monkeypatch.setattr(Program, "outputs", seen_outputs)
+    watched = dataclasses.replace(fresh(DIGITS), watch=watch)
+    assert len(watched.collect("held_out", SampleQuality(SAMPLER).draw, 24)["sample"]) == 24
+    assert seen == [(2, "batches of held_out, read by Draw"), (1, 16), (1, 16)]
 
 
 def test_a_run_comes_back_as_it_was_trained(folder):

@@ -2,13 +2,14 @@ import dataclasses
 import io
 import os
 import signal
+import time
 
 import pytest
 from fake_runs import grid, job
 from rich.console import Console
 
 from genlab.sweeps.executors import Event, Task
-from genlab.sweeps.progress import RunView, progress_text
+from genlab.sweeps.progress import Bar, RunView, progress_text
 from genlab.sweeps.record import RunRecord
 from genlab.sweeps.signals import StopRequest
 from genlab.sweeps.watching import SweepView, duration, sweep_table
@@ -112,6 +113,22 @@ def test_a_run_is_drawn_now_and_then_and_at_its_end(terminal):
         assert text(view.console) != before
     assert before.count("loss 1.5000") == 1
     assert "200/200" in text(view.console)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_batches_are_watched(terminal, monkeypatch):
+    """At once on a bar, which goes in the end; elsewhere after ten seconds."""
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    with Bar(console(terminal), transient=True) as bar:
+        assert list(bar.watch("abcd", 4, "letters")) == list("abcd")
+        bar.begin("comparing")
+        early = text(bar.console)
+        monkeypatch.setattr(time, "monotonic", lambda: 10.0)
+        assert list(bar.watch("abcd", 4, "more")) == list("abcd")
+    assert all((said in early) == terminal for said in ("0/4", "letters", "comparing"))
+    assert ("0/4" in text(bar.console)) and ("more" in text(bar.console))
+    if not terminal:
+        assert text(bar.console) == "0/4  more\n"
 
 
 def test_durations():

@@ -102,7 +102,7 @@ class Sampler:
 
     def sample(self, path: Path, denoiser: Denoiser, key, shape: tuple[int, ...] | None = None, *, x=None,
                start_time: float | None = None, constraint: Constraint | None = None, intermediates: int = 0,
-               dtype=jnp.float32) -> Samples:
+               dtype=jnp.float32, on_steps: Callable[[jax.Array], None] | None = None) -> Samples:
         """Returns samples; to be jitted by the caller.
 
         Args:
@@ -115,6 +115,8 @@ class Sampler:
           constraint: imposed on x after every step.
           intermediates: how many x to keep on the way, evenly spaced over the steps.
           dtype: of the noise that sampling begins with.
+          on_steps: called on the host with the number of steps that are done, some hundred times in all. What it is
+            compiled into cannot be kept on disk.
 
         Raises:
           ConfigError: see `beginning`; times that do not fit the path; more intermediates than steps.
@@ -139,6 +141,9 @@ class Sampler:
                 x = self.corrector.correct(path, denoiser, x, s, corrector_key)
             if constraint is not None:
                 x = constraint(x, s, constraint_key)
+            if on_steps is not None:
+                jax.lax.cond((i + 1) % max(total // 100, 1) == 0, lambda: jax.debug.callback(on_steps, i + 1),
+                             lambda: None)
             return (x, memory, _keep(film, x, kept, i + 1)), None
 
         film = jnp.zeros((intermediates, *x.shape), x.dtype)
