@@ -76,7 +76,8 @@ def generate(
     drawn = []
     for i in range(chunks):
         if tells:
-            program.on_share = lambda share, before=i * chunk: on_progress(min(before + int(share * chunk), count), count)
+            before = i * chunk
+            program.on_share = lambda share: on_progress(min(before + int(share * chunk), count), count)
         label_B = None if label is None else label[i * chunk:(i + 1) * chunk]
         drawn.append(jax.device_get(program(variables, jax.random.fold_in(key, i), label_B)))
         if on_progress is not None:
