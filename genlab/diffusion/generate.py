@@ -76,8 +76,7 @@ def generate(
     drawn = []
     for i in range(chunks):
         if tells:
-            before = i * chunk
-            program.on_share = lambda share: on_progress(min(before + int(share * chunk), count), count)
+            program.on_share = functools.partial(_tell, on_progress, i * chunk, chunk, count)
         label_B = None if label is None else label[i * chunk:(i + 1) * chunk]
         drawn.append(jax.device_get(program(variables, jax.random.fold_in(key, i), label_B)))
         if on_progress is not None:
@@ -86,6 +85,10 @@ def generate(
     if not intermediates:
         return Samples(x)
     return Samples(x, np.concatenate([samples.trajectory for samples in drawn], axis=1)[:, :count], drawn[0].times)
+
+
+def _tell(on_progress, before: int, chunk: int, count: int, share: float) -> None:
+    on_progress(min(before + int(share * chunk), count), count)
 
 
 _MANY_STEPS = 1_000  # before which a chunk's end is soon enough, and the program can be kept on disk
