@@ -20,11 +20,21 @@ def dense(x, kernel, bias=None):
     Computed as one flat matmul [N, D] x [D, F]: XLA on CPU turns the weight gradient of a
     [B, T, D] product into a slower one (1.2 to 1.6 times a step, with the fused QKV kernel).
     """
-    x_ND = x.reshape(-1, x.shape[-1])
-    y = fast_ops.dense(x_ND, kernel) if fast_ops.eligible(x, kernel) else x_ND @ kernel.astype(x.dtype)
+    rows = _rows(x)
+    fast = rows.ndim == 2 and fast_ops.eligible(x, kernel)
+    y = fast_ops.dense(rows, kernel) if fast else rows @ kernel.astype(x.dtype)
     if bias is not None:
         y = y + bias.astype(x.dtype)
     return y.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def _rows(x):
+    """Returns x [..., D] as rows [N, D], but x [B, T, D] as it is where a plan cuts T (genlab/models/placement.py).
+
+    N = B T could not be cut as T is: each device would gather all positions, and compute them all.
+    """
+    cut = x.ndim == 3 and placement.parts("T", x.shape[1]) > 1
+    return x if cut else x.reshape(-1, x.shape[-1])
 
 
 def layer_norm(x, scale, bias=None, epsilon=1e-5):
@@ -32,8 +42,9 @@ def layer_norm(x, scale, bias=None, epsilon=1e-5):
 
     Ba et al. 2016 (arXiv 1607.06450), equation 4.
     """
-    if fast_ops.eligible(x, scale, bias):
-        y = fast_ops.layer_norm(x.reshape(-1, x.shape[-1]), scale, epsilon).reshape(x.shape)
+    rows = _rows(x)
+    if rows.ndim == 2 and fast_ops.eligible(x, scale, bias):
+        y = fast_ops.layer_norm(rows, scale, epsilon).reshape(x.shape)
         return y if bias is None else y + bias
     x32 = x.astype(jnp.float32)
     centred = x32 - x32.mean(axis=-1, keepdims=True)

@@ -76,4 +76,5 @@ def test_plans_are_measured_on_simulated_devices(monkeypatch):
     rows = scaling.measure(1, 0.0, width=16, depth=1)  # The tests have eight devices.
     assert [(row["devices"], row["plan"]) for row in rows] == [
         (1, "data"), (2, "data"), (2, "fsdp")]
+    assert rows[2]["flops"] == pytest.approx(rows[0]["flops"] / 2, rel=0.05)
     assert all(row["seconds"] > 0 and row["loss"] == pytest.approx(rows[0]["loss"], rel=1e-5) for row in rows)

@@ -211,20 +211,23 @@ def test_devices_count_by_their_weights():
     np.testing.assert_allclose(eight, one, rtol=1e-5)
 
 
-def test_activations_are_cut_along_heads_and_positions():
+def test_activations_and_their_work_are_cut_along_heads_and_positions():
     model = dataclasses.replace(GPT_TINY, context_length=256, num_heads=8, scan_layers=True, dropout=0.0)
     objective = NextToken(model=model)
 
-    def temporary_bytes(layout):
+    def cost(layout):
+        """(temporary bytes, FLOPs) of a device."""
         program = program_of(objective, 8, layout)
         batch = jax.ShapeDtypeStruct((1, BATCH, 257), np.int32, sharding=program.plan.stacked_batches)
         state = program.abstract_state(OPTIMIZER.hyperparameters(STEPS))
-        return program.compile_steps(state, {"tokens": batch}).memory_analysis().temp_size_in_bytes
+        compiled = program.compile_steps(state, {"tokens": batch})
+        return compiled.memory_analysis().temp_size_in_bytes, compiled.cost_analysis()["flops"]
 
-    uncut = 4 * temporary_bytes(Layout(plan="mesh", data=8))  # Of a batch in two parts and not in eight.
-    assert temporary_bytes(Layout(plan="mesh", data=2, sequence=4)) < 0.4 * uncut
-    assert temporary_bytes(Layout(plan="mesh", data=2, tensor=4)) < 0.6 * uncut
-    assert temporary_bytes(Layout(plan="mesh", data=2, fsdp=4)) < 0.4 * uncut
+    share, work = cost(Layout(plan="mesh", data=8))
+    uncut = 4 * share  # Of a batch in two parts and not in eight.
+    for name, most, most_work in (("sequence", 0.4, 1.05), ("tensor", 0.6, 1.15), ("fsdp", 0.4, 1.05)):
+        found, done = cost(Layout(plan="mesh", data=2, **{name: 4}))
+        assert found < most * uncut and done < most_work * work, name
 
 
 def test_a_state_too_large_for_a_device_is_cut(monkeypatch):
