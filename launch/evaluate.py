@@ -56,7 +56,7 @@ from genlab.training.program import enable_compilation_cache
 from launch import flags as command
 from launch.samples.arrays import read_arrays
 from launch.samples.samplers import SAMPLERS, named_sampler
-from launch.samples.scores import scores
+from launch.samples.scores import extractor_of, scores
 
 EVALUATIONS = {"few_shot": FewShotProbe(), "knn": NearestNeighbours(), "calibration": Calibration(),
                "likelihood": BitsPerDimension(), "samples": SampleQuality(), "points": PointQuality(None),
@@ -78,12 +78,15 @@ _START = flags.DEFINE_float("start", None, "The time that samples end at, by def
 _ARRAYS = flags.DEFINE_string("arrays", None, "Samples to score in place of new ones: what launch.sample "
                               "--output=samples.npz wrote.")
 _FEATURES = flags.DEFINE_string("features", "pixels", "What samples are compared by.")
+_STATISTICS = flags.DEFINE_string("statistics", None, "Moments that the Fréchet distance is to, such as a published "
+                                  "file's (.npz of mu and sigma, of these features), in place of the training data's.")
 _SHOTS = flags.DEFINE_integer("shots", 0, "Solved problems before each, of tasks.", lower_bound=0)
 _TASK_FILES = flags.DEFINE_list("task_files", [], "Files of tasks in BIG-bench's format, in place of the run's tasks.")
-_OF_DIFFUSION = ("samples", "points", "likelihood")
+_OF_SAMPLES = ("samples", "points")
+_OF_DIFFUSION = (*_OF_SAMPLES, "likelihood")
 _READERS = {"sampler": _OF_DIFFUSION, "steps": _OF_DIFFUSION, "start": _OF_DIFFUSION,
-            "guidance": ("samples",), "samples": ("samples", "points"), "arrays": ("samples", "points"),
-            "features": ("samples",),
+            "guidance": ("samples",), "samples": _OF_SAMPLES, "arrays": _OF_SAMPLES,
+            "features": ("samples",), "statistics": ("samples",),
             "shots": ("tasks",), "task_files": ("tasks",)}
 # What is known of a number stands beside it in a record, and behind it on the screen.
 _COMPANIONS = ("/chance", "/examples", "/answer_length")
@@ -97,10 +100,12 @@ def main() -> int:
     run = load_run(_WORKDIR.value)
     run = run.untrained() if _UNTRAINED.value else run
     given, settings = read_arrays(_ARRAYS.value, run) if _ARRAYS.value else (None, {})
-    evaluations = {name: _set_up(EVALUATIONS[name], run) for name in _EVALUATION.value}
-    for evaluation in evaluations.values():
-        evaluation.check(run.experiment.objective, run.experiment.data)
-    samples, points = (evaluations.pop(name, None) for name in ("samples", "points"))
+    extractor, classifier = extractor_of(_FEATURES.value, run)
+    evaluations = {name: _set_up(EVALUATIONS[name], run, extractor) for name in _EVALUATION.value}
+    for name, evaluation in evaluations.items():
+        made = {"made": True} if given and name in _OF_SAMPLES else {}
+        evaluation.check(run.experiment.objective, run.experiment.data, **made)
+    samples, points = (evaluations.pop(name, None) for name in _OF_SAMPLES)
     bar = Bar(Console(stderr=True), transient=True)
     run = dataclasses.replace(run, watch=bar.watch)
     with bar:
@@ -118,7 +123,7 @@ def main() -> int:
             _print_settings(said["points"]["made_by"])
     if samples:
         with bar:
-            record, read = scores(run, samples, _FEATURES.value, given, lambda name: bar.begin(f"comparing: {name}"))
+            record, read = scores(run, samples, classifier, given, lambda name: bar.begin(f"comparing: {name}"))
         settings = settings or _settings(run, samples)
         read_as = {name: score._asdict() for name, score in read.items()}
         said["samples"] = record.to_json() | {"read": read_as, "made_by": settings}
@@ -172,11 +177,12 @@ def _by_number(item):
     return [int(piece) if piece.isdigit() else piece for piece in re.split(r"(\d+)", item[0])]
 
 
-def _set_up(evaluation, run):
+def _set_up(evaluation, run, extractor):
     """The evaluation as the flags and the run have it."""
     if isinstance(evaluation, SampleQuality):
-        return dataclasses.replace(evaluation, sampler=named_sampler(_SAMPLER.value, _STEPS.value),
-                                   guidance=_GUIDANCE.value, samples=_SAMPLES.value, start=_START.value)
+        return dataclasses.replace(evaluation, sampler=named_sampler(_SAMPLER.value, _STEPS.value), extractor=extractor,
+                                   guidance=_GUIDANCE.value, samples=_SAMPLES.value, start=_START.value,
+                                   statistics=_STATISTICS.value)
     if isinstance(evaluation, PointQuality):
         given = {"source": getattr(run.experiment.data, "source", None), "start": _START.value}
         if flags.FLAGS["sampler"].present or _STEPS.value:

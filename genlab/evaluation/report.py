@@ -131,6 +131,7 @@ def score_samples(samples: np.ndarray, references: References, extractor: Extrac
     Raises:
       ConfigError: references without images for a measure that needs them, too few of either, different widths.
     """
+    on_measure("features")
     x_ND = extractor(samples)
     y_MD = None if references.images is None else extractor(references.images)
     h_HD = None if held_out is None else extractor(held_out)

@@ -4,6 +4,7 @@ Evaluations as in genlab/objectives/probes.py; their numbers can stand in a run'
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,11 +18,22 @@ from genlab.diffusion.dequantization import dequantized_bits
 from genlab.diffusion.grids import starting_at
 from genlab.diffusion.likelihood import ProbabilityFlow
 from genlab.diffusion.samplers import AdaptiveOde, Sampler
-from genlab.evaluation import PixelFeatures, PointFeatures, References, SampleScores, Scoring, proportion, score_samples
+from genlab.evaluation import (
+    FeatureStatistics,
+    PixelFeatures,
+    PointFeatures,
+    References,
+    SampleScores,
+    Scoring,
+    proportion,
+    score_samples,
+)
 from genlab.objectives.dequantization import VariationalDequantization
 from genlab.objectives.diffusion import ImageDiffusion, PointDiffusion, ScoreMatching
 from genlab.objectives.metric import Estimate, ratio_estimate
 from genlab.objectives.probes import Collect
+
+_WIDEST = 12_288  # pixels, of 64 x 64 x 3: a covariance of 1.1 GiB, of which the Fréchet distance takes nine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +136,8 @@ class SampleQuality:
       samples: how many, at most as many as training examples; 0 for all of these.
       extractor: of the features that are compared; none for pixels, or for points as they are.
       scoring: what is measured.
+      statistics: a file of moments for the Fréchet distance (genlab/evaluation/frechet.py), such as a published one's;
+        none for those of the training data, all of which are held in memory, as the held-out data are.
     """
 
     sampler: Sampler | AdaptiveOde = Sampler()
@@ -132,17 +146,25 @@ class SampleQuality:
     extractor: Any = None
     scoring: Scoring = Scoring()
     start: float | None = None
+    statistics: str | None = None
 
     @property
     def draw(self) -> Draw:
         """What is sampled."""
         return Draw(self.sampler, self.guidance, self.start)
 
-    def check(self, objective: Any, data: Any) -> None:
-        """See genlab/objectives/probes.py."""
+    def check(self, objective: Any, data: Any, made: bool = False) -> None:
+        """See genlab/objectives/probes.py; `made`: whether samples are there already, and none are drawn."""
         if not isinstance(objective, ScoreMatching):
             raise ConfigError(f"samples are of diffusion models, not of {type(objective).__name__}")
-        self.draw.check(objective)
+        width = math.prod(objective.example_shape())
+        if self.extractor is None and "frechet" in self.scoring.measures and width > _WIDEST:
+            raise ConfigError(f"the Fréchet distance of {width:,} pixels an image needs matrices of "
+                              f"{8 * width**2 / 2**30:,.0f} GiB; compare features of at most {_WIDEST:,} numbers")
+        if self.statistics is not None:
+            FeatureStatistics.load(self.statistics)
+        if not made:
+            self.draw.check(objective)
 
     def run(self, collect: Collect) -> dict[str, Estimate]:
         """See genlab/objectives/probes.py."""
@@ -158,7 +180,8 @@ class SampleQuality:
         made = made or self.draw.made(collect, self.samples)
         real = {split: collect(split, data_of, 0)["data"] for split in ("train", "held_out")}
         extractor = self.extractor or (PointFeatures() if real["train"].ndim == 2 else PixelFeatures())
-        references = References("the training data", real["train"])
+        moments = None if self.statistics is None else FeatureStatistics.load(self.statistics)
+        references = References("the training data", real["train"], moments, self.statistics or "")
         scores = score_samples(made["sample"], references, extractor, real["held_out"], self.scoring, on_measure)
         return scores, made
 
@@ -186,11 +209,12 @@ class PointQuality:
         """What is sampled."""
         return Draw(self.sampler, start=self.start)
 
-    def check(self, objective: Any, data: Any) -> None:
-        """See genlab/objectives/probes.py."""
+    def check(self, objective: Any, data: Any, made: bool = False) -> None:
+        """See `SampleQuality.check`."""
         if not isinstance(objective, PointDiffusion):
             raise ConfigError(f"these are measures of points, and {type(objective).__name__} makes none")
-        self.draw.check(objective)
+        if not made:
+            self.draw.check(objective)
 
     def run(self, collect: Collect, made: dict[str, np.ndarray] | None = None) -> dict[str, Estimate]:
         """See genlab/objectives/probes.py; `made` as `SampleQuality.score` has it."""

@@ -57,7 +57,8 @@ class Bar:
         """Shows that so many of so many are done; elsewhere than on a bar, with what they are."""
         self._shown = time.monotonic()
         if self._bar:
-            self._bar.update(self._bar.task_ids[0], total=total, completed=done, text=text, refresh=True)
+            self._bar.tasks[0].total = total  # Where it is unknown too, which `update` takes for the one before.
+            self._bar.update(self._bar.task_ids[0], completed=done, text=text, refresh=True)
         else:
             count = f"{done}/{total}" if total else ""
             self.console.print("  ".join(filter(None, (f"{what} {count}".strip(), text))), highlight=False,

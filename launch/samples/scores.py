@@ -1,6 +1,5 @@
 """Scores of a diffusion run's samples, in features that are named on the command line."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from genlab.objectives.generation import SampleQuality
 from genlab.trained import Trained, load_run
 
 
-def scores(run: Trained, evaluation: SampleQuality, features: str,
+def scores(run: Trained, evaluation: SampleQuality, classifier: Trained | None,
            given: dict[str, np.ndarray] | None = None,
            on_measure: Callable[[str], None] = lambda name: None) -> tuple[SampleScores, dict[str, Score]]:
     """(the record, what a classifier reads: "read_as_asked", the share of samples it takes for the class asked for).
@@ -22,13 +21,10 @@ def scores(run: Trained, evaluation: SampleQuality, features: str,
     Args:
       run: of a diffusion model.
       evaluation: what is sampled and measured.
-      features: "pixels", a classifier's run folder, or Inception's weights, an .npz (genlab/evaluation/extractors.py).
+      classifier: see `extractor_of`.
       given: "sample", and "label" where classes were asked for, in place of new samples.
       on_measure: see `score_samples`.
     """
-    extractor, classifier = _extractor(features, run)
-    evaluation = dataclasses.replace(evaluation, extractor=extractor)
-    evaluation.check(run.experiment.objective, run.experiment.data)
     record, made = evaluation.score(run.collect, given, on_measure)
     asked_for = "label" in given if given else run.experiment.objective.model.num_classes
     if classifier is None or not asked_for:
@@ -37,7 +33,16 @@ def scores(run: Trained, evaluation: SampleQuality, features: str,
     return record, {"read_as_asked": read_accuracy(probabilities, made["label"])}
 
 
-def _extractor(features: str, run: Trained) -> tuple[Extractor | None, Trained | None]:
+def extractor_of(features: str, run: Trained) -> tuple[Extractor | None, Trained | None]:
+    """(the extractor of these features, None for pixels; the classifier that they are of, if they are).
+
+    Args:
+      features: "pixels", a classifier's run folder, or Inception's weights, an .npz (genlab/evaluation/extractors.py).
+      run: of a diffusion model, whose samples are compared.
+
+    Raises:
+      ConfigError: features that its samples have not.
+    """
     if features == "pixels":
         return None, None
     shape = getattr(run.experiment.data, "image_shape", None)
@@ -50,11 +55,11 @@ def _extractor(features: str, run: Trained) -> tuple[Extractor | None, Trained |
         return InceptionFeatures(features), None
     classifier = load_run(Path(features))
     objective = classifier.experiment.objective
-    if not hasattr(objective, "outputs"):
-        raise ConfigError(f"{features} is a run of {type(objective).__name__}, which gives no features")
-    if classifier.experiment.data.image_shape != run.experiment.data.image_shape:
+    if not hasattr(objective, "outputs") or not hasattr(classifier.experiment.data, "image_shape"):
+        raise ConfigError(f"{features} is a run of {type(objective).__name__}, which gives no features of images")
+    if classifier.experiment.data.image_shape != shape:
         raise ConfigError(f"{features} reads images of {classifier.experiment.data.image_shape}, and the samples are "
-                          f"of {run.experiment.data.image_shape}")
+                          f"of {shape}")
 
     def apply(variables: Any, images: jax.Array) -> jax.Array:
         return objective.outputs(variables, {"image": images})["features"]

@@ -61,6 +61,25 @@ def test_many_steps_are_told_of_within_a_chunk(monkeypatch):
     # Three steps and then the last one, of four samples and of the other two.
     assert sorted(told) == [(1, 6), (2, 6), (3, 6), (4, 6), (5, 6), (6, 6), (6, 6), (6, 6)]
     np.testing.assert_array_equal(found, draw(6, sampler=sampler, denoiser_of=denoiser_of, chunk=4).x)
+    # JAX calls back by way of a CPU, which it may have been told to leave out.
+    told.clear()
+
+    def no_cpu(backend=None):
+        if backend == "cpu":
+            raise RuntimeError("no CPU")
+        return jax.devices()
+
+    monkeypatch.setattr(jax, "local_devices", no_cpu)
+    draw(6, sampler=sampler, denoiser_of=denoiser_of, chunk=4, on_progress=lambda *done: told.append(done))
+    assert told == [(4, 6), (6, 6)]
+
+
+def test_a_hundred_times_is_told_of_steps():
+    told = []
+    Sampler(EulerMaruyama(), 250).sample(PATH, centres()(jnp.arange(10.0), None), jax.random.key(0), (2, 3),
+                                         on_steps=lambda steps: told.append(int(steps)))
+    jax.effects_barrier()
+    assert sorted(told) == list(range(2, 250, 2))
 
 
 def test_a_later_call_finds_its_program_again():

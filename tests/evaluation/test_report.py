@@ -83,7 +83,7 @@ def test_measures_are_told_of_before_they_are_taken():
     told, scoring = [], Scoring(measures=("neighbours", "frechet"))
     references = References("noise", images(1, 50))
     score_samples(images(0, 40), references, PixelFeatures(), images(2, 40), scoring, told.append)
-    assert told == ["frechet", "frechet", "neighbours"]  # Of samples, and of held-out data.
+    assert told == ["features", "frechet", "frechet", "neighbours"]  # Of samples, and of held-out data.
 
 
 def test_text_never_says_fid(record):

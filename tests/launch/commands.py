@@ -81,5 +81,5 @@ def _run(module: str, arguments: tuple[str, ...], environment: dict[str, str], o
 
 def without_waiting(error: str) -> str:
     """What was said but for what a machine that runs tests may be too busy for: Orbax's warning, a command's bar."""
-    return "".join(line for line in error.splitlines(True)
-                   if "Waiting for previous save" not in line and not re.match(r"\d+/\d+  batches of ", line))
+    busy = re.compile(r".*Waiting for previous save|\d+/\d+  (held-out )?batches|comparing: ")
+    return "".join(line for line in error.splitlines(True) if not busy.match(line))

@@ -15,7 +15,7 @@ from genlab.configuration import ConfigError
 from genlab.data import Digits, EightGaussians, Images, Points
 from genlab.diffusion.generate import ChunkProgram
 from genlab.diffusion.samplers import AdaptiveOde, Ddim, Sampler
-from genlab.evaluation import FeatureStatistics, frechet_distance
+from genlab.evaluation import FeatureStatistics, Scoring, frechet_distance
 from genlab.experiment import Experiment, run
 from genlab.models.denoising_mlp import DenoisingMLP
 from genlab.models.dit import DiT
@@ -31,7 +31,7 @@ from launch.samples import diffusion
 from launch.samples.arrays import read_arrays
 from launch.samples.diffusion import Request, _denoiser_of, draw, log_probability, make, operator_of
 from launch.samples.samplers import SAMPLERS, named_sampler
-from launch.samples.scores import scores
+from launch.samples.scores import extractor_of, scores
 from tests.launch.commands import run_command
 
 DIT = DiT(image_size=8, channels=1, num_classes=10, patch_size=4, width=16, depth=1, num_heads=2)
@@ -43,6 +43,7 @@ DIGITS = Experiment(
 POINTS = dataclasses.replace(DIGITS, objective=PointDiffusion(model=DenoisingMLP(width=16, depth=1)),
                              data=Points(source=EightGaussians(), examples=600, held_out_examples=300))
 SAMPLER = Sampler(Ddim(), 3)
+TWENTY = np.zeros((20, 8, 8, 1), np.uint8)
 
 
 @functools.cache
@@ -165,15 +166,23 @@ def test_a_classifier_reads_the_samples(tmp_path):
     from tests.launch.test_sample_images import CLASSIFIER
 
     run(CLASSIFIER, tmp_path / "classifier")
-    record, read = scores(fresh(DIGITS), SampleQuality(SAMPLER, samples=64), str(tmp_path / "classifier"))
+    extractor, classifier = extractor_of(str(tmp_path / "classifier"), fresh(DIGITS))
+    record, read = scores(fresh(DIGITS), SampleQuality(SAMPLER, samples=64, extractor=extractor), classifier)
     assert record.extractor.startswith("features of ") and len(record.extractor_hash) == 16
     assert 0 <= read["read_as_asked"].value < 0.6
-    with pytest.raises(ConfigError, match="reads images, and this run makes points"):
-        scores(fresh(POINTS), SampleQuality(SAMPLER), str(tmp_path / "classifier"))
-    with pytest.raises(ConfigError, match=r"Inception reads images of 3 channels, and the samples are of \(8, 8, 1\)"):
-        scores(fresh(DIGITS), SampleQuality(SAMPLER), "weights.npz")
-    with pytest.raises(ConfigError, match="holds no run"):
-        scores(fresh(DIGITS), SampleQuality(SAMPLER), str(tmp_path / "nothing"))
+    # Samples in a file are read where they say what was asked for.
+    made = {"sample": load_splits(DIGITS.data).train.gather(np.arange(40))["image"]}
+    own = classifier.experiment.objective.outputs(classifier.variables, {"image": made["sample"]})["probabilities"]
+    quality = SampleQuality(extractor=extractor, scoring=Scoring(("sliced_wasserstein",)))
+    assert scores(fresh(DIGITS), quality, classifier, made)[1] == {}
+    read = scores(fresh(DIGITS), quality, classifier, made | {"label": np.argmax(own, axis=1)})[1]
+    assert read["read_as_asked"].value == 1.0
+    for features, experiment, message in (
+            (tmp_path / "classifier", POINTS, "reads images, and this run makes points"),
+            ("weights.npz", DIGITS, r"Inception reads images of 3 channels, and the samples are of \(8, 8, 1\)"),
+            (tmp_path / "nothing", DIGITS, "holds no run")):
+        with pytest.raises(ConfigError, match=message):
+            extractor_of(str(features), fresh(experiment))
     # The same classifier guides: samples move, and a run of another kind is refused.
     plain, guided = (draw(fresh(DIGITS), Request(SAMPLER, 4, classifier=each, classifier_scale=50.0)).x
                      for each in (None, load_run(tmp_path / "classifier")))
@@ -222,6 +231,7 @@ def test_the_commands_say_what_they_did(folder, environment):
     assert asked.returncode == 0, asked.stderr
     said = json.loads(asked.stdout)
     assert said["bits_per_dimension"]["mean"] > 0
+    assert said["samples"]["made_by"]["sampler"].endswith("steps=3, corrector=None, grid=None, denoise=True)")
     assert said["samples"]["extractor"] == "pixels" and said["samples"]["samples"] == 40
     assert {"frechet_distance", "held_out_frechet_distance", "neighbour_ratio"} <= set(said["samples"]["scores"])
     assert "fid" not in said["samples"]["scores"]
@@ -238,7 +248,7 @@ def test_samples_in_a_file_are_scored_as_new_ones_are(folder, environment, tmp_p
     said = json.loads(asked.stdout)["samples"]
     arrays, settings = read_arrays(path, load_run(folder))
     assert said["made_by"] == settings and settings["file"] == str(path) and settings["guidance"] == 2
-    record, _ = scores(load_run(folder), SampleQuality(), "pixels", arrays)
+    record, _ = scores(load_run(folder), SampleQuality(), None, arrays)
     assert said["samples"] == 40 and record.references == said["references"] == 1_437
     assert said["scores"]["frechet_distance"]["value"] == pytest.approx(record.scores["frechet_distance"].value)
     # And as they would be elsewhere.
@@ -254,7 +264,10 @@ def test_samples_in_a_file_are_scored_as_new_ones_are(folder, environment, tmp_p
     ({"image": np.zeros(3)}, "holds image and no sample; launch.sample writes samples where --task=generate"),
     ({"sample": np.zeros((4, 8, 8, 3), np.uint8)}, "are uint8 [4, 8, 8, 3]; those of this run are uint8 [N, 8, 8, 1]"),
     ({"sample": np.zeros((4, 8, 8, 1))}, "are float64 [4, 8, 8, 1]; those of this run are uint8 [N, 8, 8, 1]"),
-    ({"sample": np.zeros((4, 8, 8, 1), np.uint8), "label": np.zeros(3, int)}, "are int64 [3], of 4 samples"),
+    ({"sample": np.zeros((4, 8, 8, 1), np.uint8)}, "holds 4 samples, which are too few to score: take 20 or more"),
+    ({"sample": TWENTY, "label": np.zeros(3, int)}, "are int64 [3], of 20 samples"),
+    ({"sample": TWENTY, "label": np.full(20, 77)}, "go from 77 to 77; the data's classes are 0 to 9"),
+    ({"sample": TWENTY, "label": np.full(20, -1)}, "go from -1 to -1"),
 ])
 def test_what_is_no_file_of_samples_is_a_one_line_error(arrays, message, tmp_path):
     path = tmp_path / "samples.npz"
@@ -267,8 +280,16 @@ def test_what_is_no_file_of_samples_is_a_one_line_error(arrays, message, tmp_pat
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+def test_what_has_no_samples_like_a_file_s_is_a_one_line_error(tmp_path):
+    np.savez(tmp_path / "samples.npz", sample=TWENTY)
+    from tests.launch.test_sample_images import CLASSIFIER
+
+    with pytest.raises(ConfigError, match="samples are of diffusion models, not of Classification"):
+        read_arrays(tmp_path / "samples.npz", fresh(CLASSIFIER))
+
+
 def test_points_of_another_program_are_read(tmp_path):
-    np.savez(tmp_path / "points.npz", sample=np.ones((30, 2)))
+    np.savez(tmp_path / "points.npz", sample=np.ones((30, 2)), settings=np.array({"of": "theirs"}, object))
     made, settings = read_arrays(tmp_path / "points.npz", fresh(POINTS))
     assert made["sample"].shape == (30, 2) and settings == {"file": str(tmp_path / "points.npz")}
     found = PointQuality(EightGaussians()).run(fresh(POINTS).collect, made)
@@ -282,6 +303,14 @@ def test_points_are_scored_as_asked(tmp_path, environment):
     run(POINTS, tmp_path)
     asked = call(environment, "launch.evaluate", f"--workdir={tmp_path}", "--evaluation=points", "--steps=1")
     assert asked.returncode == 2 and "steps must be at least 2, not 1" in asked.stderr
+    path = tmp_path / "points.npz"
+    np.savez(path, sample=np.full((50, 2), 1e3))
+    asked = call(environment, "launch.evaluate", f"--workdir={tmp_path}", "--evaluation=points", f"--arrays={path}",
+                 "--json")
+    said = json.loads(asked.stdout)
+    assert said["points"]["made_by"] == {"file": str(path)}
+    # By the mean of |cos| over directions, times the distance.
+    assert said["sliced_wasserstein"]["mean"] == pytest.approx(2 / np.pi * 1e3 * 2**0.5, rel=0.1)
 
 
 @pytest.mark.parametrize(("command", "flags", "message"), [
@@ -294,6 +323,9 @@ def test_points_are_scored_as_asked(tmp_path, environment):
      "--guidance is read by --evaluation=samples alone"),
     ("launch.evaluate", ["--evaluation=samples,likelihood", "--arrays=x.npz", "--samples=30"],
      "--samples does not go with --arrays, whose samples are made"),
+    ("launch.evaluate", ["--evaluation=samples", "--features=nowhere"], "nowhere holds no run"),
+    ("launch.evaluate", ["--evaluation=samples", "--statistics=no.npz"], "there is no statistics file no.npz"),
+    ("launch.evaluate", ["--evaluation=points,likelihood", "--arrays=no.npz", "--steps=3"], "no file of samples no"),
     ("launch.evaluate", ["--start=.1"], "--start is read by --evaluation=samples or points or likelihood alone"),
     ("launch.evaluate", ["--evaluation=knn"], "a probe reads features, of which ImageDiffusion gives none"),
 ])  # fmt: skip

@@ -15,9 +15,9 @@ from genlab.diffusion import schedules
 from genlab.diffusion.likelihood import ProbabilityFlow
 from genlab.diffusion.paths import VP
 from genlab.diffusion.samplers import Sampler, Samples
-from genlab.evaluation import Scoring
+from genlab.evaluation import FeatureStatistics, PixelFeatures, Scoring
 from genlab.objectives.diffusion import ImageDiffusion, PointDiffusion
-from genlab.objectives.generation import BitsPerDimension, Draw, PointQuality, SampleQuality
+from genlab.objectives.generation import BitsPerDimension, Draw, PointQuality, SampleQuality, data_of
 
 STD = 0.25
 
@@ -79,7 +79,7 @@ def test_without_labels_a_conditional_model_says_less():
     assert untold["bits_per_dimension"].mean > told["bits_per_dimension"].mean + 0.02
 
 
-def test_samples_are_scored_beside_held_out_data_and_have_the_class_asked_for():
+def test_samples_are_scored_beside_held_out_data_and_have_the_class_asked_for(tmp_path):
     quality = SampleQuality(Sampler(steps=12), samples=240, scoring=Scoring(("frechet", "neighbours")))
     record, made = quality.score(collector(CONDITIONAL))
     assert record.samples == 240 and record.references == record.held_out == 256 and record.extractor == "pixels"
@@ -88,6 +88,14 @@ def test_samples_are_scored_beside_held_out_data_and_have_the_class_asked_for():
     for label in range(3):
         assert x[made["label"] == label].mean() == pytest.approx((label - 1) / 10, abs=0.03)
     assert x[made["label"] == 1].std() == pytest.approx(STD, rel=0.06)
+    # Against a file's moments, here those of the same data.
+    real = collector(CONDITIONAL)("train", data_of)["data"]
+    FeatureStatistics.of(PixelFeatures()(real)).save(tmp_path / "moments.npz")
+    known = dataclasses.replace(quality, statistics=str(tmp_path / "moments.npz"))
+    found = known.score(collector(CONDITIONAL), made)[0]
+    assert found.statistics == record.statistics | {"name": str(tmp_path / "moments.npz")}
+    assert found.scores["frechet_distance"].value == pytest.approx(record.scores["frechet_distance"].value)
+    assert found.scores["frechet_distance"].standard_error < record.scores["frechet_distance"].standard_error
     estimates = quality.run(collector(CONDITIONAL))
     assert estimates["frechet_distance"].mean < 1.5 * estimates["held_out_frechet_distance"].mean
     assert estimates["neighbour_ratio"].mean == pytest.approx(1, abs=0.1)
@@ -97,7 +105,10 @@ def test_points_are_scored_by_what_their_source_knows():
     source = EightGaussians()
     objective = PointDiffusion(model=Exact())
 
+    asked = []
+
     def collect(split, read, examples=0):
+        asked.append(examples)
         random = np.random.default_rng(split == "train")
         batch = {"point": source.sample(random, 800).astype(np.float32), "index": np.arange(800)}
         return jax.device_get(read(objective, objective.init(jax.random.key(0)), batch))
@@ -106,6 +117,7 @@ def test_points_are_scored_by_what_their_source_knows():
     assert found["within_4_sigma"].mean < 0.1  # One normal distribution in the middle is none of the eight.
     assert found["sliced_wasserstein"].mean > 10 * found["held_out_sliced_wasserstein"].mean
     assert {"in_mode_0", "in_mode_7"} <= set(found)
+    assert asked == [800] * 3  # At equal numbers.
 
 
 def test_samples_end_where_they_are_told_to():
@@ -147,6 +159,9 @@ def test_fewer_samples_than_asked_for_are_told(caplog):
     (SampleQuality(guidance=2.0), OBJECTIVE, "guidance=2.0 asks for a class, but this run is unconditional"),
     (BitsPerDimension(conditional=False), dataclasses.replace(CONDITIONAL, label_dropout=0.0),
      "bits per dimension without labels need a network that was also trained without them"),
+    (SampleQuality(), dataclasses.replace(OBJECTIVE, model=Exact(image_size=256, channels=3)),
+     "the Fréchet distance of 196,608 pixels an image needs matrices of 288 GiB; compare features of at most 12,288"),
+    (SampleQuality(statistics="nowhere.npz"), OBJECTIVE, "there is no statistics file nowhere.npz"),
     (PointQuality(None), OBJECTIVE, "these are measures of points, and ImageDiffusion makes none"),
     (SampleQuality(Sampler(steps=40)), dataclasses.replace(
         OBJECTIVE, path=VP(schedules.Discrete(32), start=1 / 32)), "more than the discretisation allows"),
