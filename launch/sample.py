@@ -28,7 +28,7 @@ from rich.console import Console
 from genlab.configuration import ConfigError
 from genlab.sweeps.placement import devices_of_cores
 from genlab.sweeps.progress import Bar
-from genlab.trained import load_run
+from genlab.trained import load_experiment, load_run
 from genlab.training.program import enable_compilation_cache
 from launch import flags as command
 from launch.samples.diffusion import TASKS
@@ -80,22 +80,22 @@ def main() -> int:
     """Prints texts, or writes a picture and says where."""
     enable_compilation_cache()
     devices_of_cores()
-    run = load_run(_WORKDIR.value)
-    objective, data = run.experiment.objective, run.experiment.data
+    experiment = load_experiment(_WORKDIR.value)
+    objective, data = experiment.objective, experiment.data
     if hasattr(objective, "generate") and hasattr(data, "load_tokenizer"):
         _refuse(("images", *_DIFFUSION_FLAGS), "a run on text")
         if _ATTENTION.value:
             _refuse(_TEXT_FLAGS[1:], "--attention, which writes no text")
-            _write_attention(run)
+            _write_attention(load_run(_WORKDIR.value))
         else:
             _refuse(("output",), "text, which is printed")
-            _print_texts(run)
+            _print_texts(load_run(_WORKDIR.value))
     elif hasattr(objective, "check_guidance"):
         _refuse((*_TEXT_FLAGS, "attention"), "a run on diffusion")
-        _make_samples(run)
+        _make_samples(experiment)
     elif hasattr(data, "image_shape"):
         _refuse((*_TEXT_FLAGS, *_DIFFUSION_FLAGS), "a run on images")
-        _write_picture(run)
+        _write_picture(load_run(_WORKDIR.value))
     else:
         raise ConfigError(f"{_WORKDIR.value} holds a run of {type(objective).__name__} on {type(data).__name__}, "
                           "which makes neither text nor pictures")
@@ -142,7 +142,7 @@ def _save(figure, said: str, path: Path) -> None:
     print(f"{said}; {path}")
 
 
-def _make_samples(run) -> None:
+def _make_samples(experiment) -> None:
     from launch.samples.diffusion import Request, make
 
     _refuse(_UNREAD.get(_TASK.value, (*_OF_SAMPLES, "strength")), f"--task={_TASK.value}")
@@ -158,7 +158,9 @@ def _make_samples(run) -> None:
     request = Request(sampler, _IMAGES.value, _GUIDANCE.value, classes, _TASK.value, _STRENGTH.value, _CHUNK.value,
                       _SEED.value, load_run(_CLASSIFIER.value) if _CLASSIFIER.value else None, _CLASSIFIER_SCALE.value,
                       _START.value)
-    path = Path(_OUTPUT.value or run.folder / "sample.png")
+    path = Path(_OUTPUT.value or Path(_WORKDIR.value) / "sample.png")
+    request.check(experiment, path)
+    run = load_run(_WORKDIR.value)
     with Bar(Console(stderr=True), transient=True) as bar:
         said = make(run, request, path, lambda done, count: bar.due() and bar.show(done, count, "samples"))
     print(f"{said}; {path}")

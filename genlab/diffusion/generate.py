@@ -56,7 +56,7 @@ def generate(
       mesh: of devices that the network is cut over, and its variables as they come; how it cuts its activations, it
         says itself. By default every device holds all variables and runs the network on its own examples.
       on_progress: called with (samples done, count) after each chunk; and within it, with its share of the samples,
-        by a sampler of 1,000 steps or more.
+        by a sampler of 200 steps or more.
 
     Raises:
       ConfigError: no samples, an empty chunk, or labels of another number; or what `Sampler.sample` raises.
@@ -99,7 +99,7 @@ def _tell(on_progress, before: int, chunk: int, count: int, share: float) -> Non
     on_progress(min(before + int(share * chunk), count), count)
 
 
-_MANY_STEPS = 1_000  # before which a chunk's end is soon enough, and the program can be kept on disk
+_MANY_STEPS = 200  # before which a chunk's end is soon enough, and the program can be kept on disk
 
 
 @functools.lru_cache(maxsize=4)

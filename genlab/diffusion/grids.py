@@ -82,6 +82,20 @@ class UniformLogSnr(Grid):
 
 
 @dataclass(frozen=True)
+class UniformAngle(Grid):
+    """Evenly spaced in the angle arctan(sigma / alpha) of noise and data (Salimans and Ho 2022, arXiv 2202.00512, 4).
+
+    It suits data of standard deviation 1 and stochastic solvers of order 1.
+    """
+
+    def spaced(self, path: Path, count: int, first: float):
+        """See `Grid`."""
+        most, least = (jnp.arctan(jnp.exp(-0.5 * path.log_snr(jnp.asarray(t, float)))) for t in (first, path.start))
+        times = path.time_at(-2 * jnp.log(jnp.tan(jnp.linspace(most, least, count))))
+        return times.at[0].set(first).at[-1].set(path.start)
+
+
+@dataclass(frozen=True)
 class Karras(Grid):
     """(sigma / alpha)^(1 / rho) evenly spaced: rho = 7 crowds the times near the data.
 

@@ -22,6 +22,7 @@ from genlab.diffusion.samplers import Samples
 from genlab.figures.montage import save_animation, save_montage
 from genlab.figures.trajectories import trajectories
 from genlab.objectives.diffusion import ImageDiffusion, ScoreMatching
+from genlab.objectives.generation import Draw
 from genlab.objectives.grey_levels import GreyLevels
 from genlab.randomness import stream_key
 from genlab.trained import Trained, load_splits
@@ -66,15 +67,14 @@ class Request:
     classifier_scale: float = 1.0
     start: float | None = None
 
-    def check(self, run: Trained, path: Path) -> None:
+    def check(self, experiment: Any, path: Path) -> None:
         """Raises ConfigError, in one line, for what cannot be made of this run, or written to this path."""
-        objective = run.experiment.objective
-        objective.check_guidance(self.guidance)
-        objective.sampling_path(self.start)
-        classes = self.num_classes(run)
+        objective = experiment.objective
+        Draw(self.sampler, self.guidance, self.start).check(objective)
+        classes = self.num_classes(experiment)
         theirs = self.classifier and self.classifier.experiment
         if theirs and (not hasattr(theirs.objective, "probabilities")
-                       or theirs.data.image_shape != getattr(run.experiment.data, "image_shape", None)):
+                       or theirs.data.image_shape != getattr(experiment.data, "image_shape", None)):
             raise ConfigError(f"{self.classifier.folder} is no run of classification of such images; --classifier "
                               "needs one")
         own = objective.model.num_classes
@@ -96,13 +96,13 @@ class Request:
         if self.task != "generate" and path.suffix == ".gif":
             raise ConfigError(f"an animation is of samples on their way; {self.task} writes .png or .npz")
 
-    def num_classes(self, run: Trained) -> int:
+    def num_classes(self, experiment: Any) -> int:
         """How many classes can be asked for: those of the classifier, or of the run itself."""
-        return (self.classifier or run).experiment.objective.model.num_classes
+        return (self.classifier.experiment if self.classifier else experiment).objective.model.num_classes
 
-    def labels(self, run: Trained) -> np.ndarray | None:
+    def labels(self, experiment: Any) -> np.ndarray | None:
         """The class of each sample, int32 [count]; None of an unconditional run."""
-        classes = self.num_classes(run)
+        classes = self.num_classes(experiment)
         if not classes:
             return None
         return np.resize(np.asarray(self.classes or range(classes), np.int32), self.count)
@@ -110,7 +110,7 @@ class Request:
 
 def make(run: Trained, request: Request, path: Path, on_progress: Callable[[int, int], None] | None = None) -> str:
     """Writes what is asked for, and returns a line about it."""
-    request.check(run, path)
+    request.check(run.experiment, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if request.task != "generate":
         return _restored(run, request, path)
@@ -119,7 +119,7 @@ def make(run: Trained, request: Request, path: Path, on_progress: Callable[[int,
     samples = draw(run, request, frames, on_progress)
     said = f"{request.count} samples{_cost(request)}"
     if path.suffix == ".npz":
-        write_arrays(path, decoded(run, samples.x), request.labels(run), settings_of(run, request))
+        write_arrays(path, decoded(run, samples.x), request.labels(run.experiment), settings_of(run, request))
     elif points:
         source = load_splits(run.experiment.data).held_out
         held_out = source.gather(np.arange(min(_CLOUD, len(source))))["point"]
@@ -145,7 +145,7 @@ def draw(run: Trained, request: Request, intermediates: int = 0,
         return generate(
             request.sampler, objective.sampling_path(request.start), denoiser_of, variables,
             stream_key(request.seed, "sample"), request.count, objective.example_shape(),
-            chunk=min(request.chunk, request.count), label=request.labels(run), intermediates=intermediates,
+            chunk=min(request.chunk, request.count), label=request.labels(run.experiment), intermediates=intermediates,
             mesh=mesh, on_progress=on_progress)
 
 
@@ -265,7 +265,7 @@ _TASKS = {"edit": _edited, "interpolate": _interpolated}
 
 def _columns(request: Request, run: Trained) -> int:
     """A column a class, or about a square."""
-    classes: Sequence[int] = request.classes or range(request.num_classes(run))
+    classes: Sequence[int] = request.classes or range(request.num_classes(run.experiment))
     return min(request.count, len(classes) if len(classes) > 1 else int(np.ceil(request.count**0.5)))
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from genlab.configuration import ConfigError
-from genlab.diffusion.grids import Karras, UniformLogSnr, UniformTime
+from genlab.diffusion.grids import Karras, UniformAngle, UniformLogSnr, UniformTime
 from genlab.diffusion.paths import EDM, VE, VP, Flow, SubVP
 from genlab.diffusion.schedules import Cosine, Discrete
 
@@ -24,7 +24,7 @@ def spaced(values):
 @every_path
 def test_spacing(path):
     ends = np.array([path.end, path.start])
-    for grid in (UniformTime(), UniformLogSnr(), Karras()):
+    for grid in (UniformTime(), UniformLogSnr(), UniformAngle(), Karras()):
         t = grid.times(path, 50)
         assert t.shape == (50,) and (np.diff(t) < 0).all()
         np.testing.assert_allclose(t[jnp.array([0, -1])], ends, rtol=1e-12)
@@ -32,13 +32,15 @@ def test_spacing(path):
             assert spaced(t) < (1e-9 if not path.max_steps else 0.05)
         elif grid == UniformLogSnr():
             assert spaced(path.log_snr(t)) < 1e-6
+        elif grid == UniformAngle():
+            assert spaced(np.arctan(path.sigma(t) / path.alpha(t))) < 1e-6
         else:
             assert spaced((path.sigma(t) / path.alpha(t)) ** (1 / 7)) < 1e-6
 
 
 @every_path
 def test_times_fall_in_float32_too(path):
-    for grid in (UniformTime(), UniformLogSnr(), Karras()):
+    for grid in (UniformTime(), UniformLogSnr(), UniformAngle(), Karras()):
         t = grid.times(path, 1_000)
         assert t.dtype == jnp.float32 and (np.diff(t) < 0).all()
         assert t[0] <= np.float32(path.end) and t[-1] >= np.float32(path.start)

@@ -9,7 +9,7 @@ import pytest
 
 from genlab.configuration import ConfigError
 from genlab.diffusion.denoiser import Denoised, from_noise
-from genlab.diffusion.grids import Karras, UniformLogSnr, UniformTime
+from genlab.diffusion.grids import Karras, UniformAngle, UniformLogSnr, UniformTime
 from genlab.diffusion.paths import EDM, VE, VP, Flow
 from genlab.diffusion.samplers import (
     AdaptiveOde,
@@ -182,8 +182,8 @@ def test_bad_requests_are_one_line(make, message):
         make()
 
 
-def test_times_are_even_in_log_snr_where_t_does_not_suit():
+def test_times_are_even_in_the_angle_where_t_does_not_suit():
     for solver in (EulerMaruyama(), Ancestral()):
-        assert Sampler(solver).grid_on(EDM()) == Sampler(solver).grid_on(Flow()) == UniformLogSnr()
+        assert Sampler(solver).grid_on(EDM()) == Sampler(solver).grid_on(Flow()) == UniformAngle()
         assert Sampler(solver).grid_on(VP()) == Sampler(solver).grid_on(VE()) == UniformTime()
         assert Sampler(solver, grid=Karras()).grid_on(EDM()) == Karras()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from genlab.diffusion.grids import UniformLogSnr
-from genlab.diffusion.paths import VE, VP, Flow, SubVP
+from genlab.diffusion.paths import EDM, VE, VP, Flow, SubVP
 from genlab.diffusion.samplers import (
     Ancestral,
     AnnealedLangevin,
@@ -43,7 +43,8 @@ from tests.diffusion.affine import (
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-PATHS = {"vp": VP(), "sub_vp": SubVP(), "ve": VE(), "flow": Flow(), "ddpm": VP(Discrete(1_000))}
+PATHS = {"vp": VP(), "sub_vp": SubVP(), "ve": VE(), "flow": Flow(), "edm": EDM(),
+         "ddpm": VP(Discrete(1_000))}
 LANGEVIN = ExactCorrector(corrector=AnnealedLangevin())
 
 
@@ -89,7 +90,7 @@ def test_heun_in_the_noise_level_at_100_steps(name, bound):
     assert mean < 1e-6 and covariance < bound
 
 
-@pytest.mark.parametrize(("name", "bound"), [("vp", 6e-3), ("sub_vp", 7e-3), ("ve", 1.2e-2)])
+@pytest.mark.parametrize(("name", "bound"), [("vp", 6e-3), ("sub_vp", 7e-3), ("ve", 1.2e-2), ("edm", 7e-3)])
 def test_reverse_diffusion_at_1_000_steps(name, bound):
     mean, covariance = from_prior(PATHS[name], Sampler(Exact(ReverseDiffusion()), 1_000))
     assert mean < 2e-3 and covariance < bound

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from genlab.diffusion.grids import UniformLogSnr, UniformTime
-from genlab.diffusion.paths import VE, VP, Flow, SubVP
+from genlab.diffusion.paths import EDM, VE, VP, Flow, SubVP
 from genlab.diffusion.samplers import Ddim, DpmSolverPlusPlus, Heun, RungeKutta4, Sampler
 from tests.diffusion.affine import error, moments_at, propagated
 
@@ -21,7 +21,7 @@ SOLVERS = {
     "dpm": (DpmSolverPlusPlus(), 2, 640),
     "rk4": (RungeKutta4(), 4, 240),
 }
-PATHS = {"vp": VP(), "sub_vp": SubVP(), "ve": VE(), "flow": Flow()}
+PATHS = {"vp": VP(), "sub_vp": SubVP(), "ve": VE(), "flow": Flow(), "edm": EDM()}
 
 
 def covariance_error(solver, path, steps, grid):
@@ -30,8 +30,7 @@ def covariance_error(solver, path, steps, grid):
 
 
 @pytest.mark.parametrize(("solver", "path"), [
-    *[(solver, path) for solver in ("ddim", "heun", "dpm", "rk4") for path in ("vp", "sub_vp", "ve")],
-    ("heun in time", "vp"), ("rk4", "flow"),
+    *[(solver, path) for solver in ("ddim", "heun", "dpm", "rk4") for path in PATHS], ("heun in time", "vp"),
 ])
 def test_order_of_convergence(solver, path):
     scheme, order, steps = SOLVERS[solver]

@@ -218,7 +218,7 @@ def test_a_classifier_of_other_classes_is_refused(tmp_path):
     for experiment, message in ((other, "nowhere knows 10 classes and this run 3; --classifier "),
                                 (POINTS, "nowhere is no run of classification of such images")):
         with pytest.raises(ConfigError, match=message):
-            Request(SAMPLER, classifier=fresh(CLASSIFIER)).check(fresh(experiment), tmp_path / "a.png")
+            Request(SAMPLER, classifier=fresh(CLASSIFIER)).check(experiment, tmp_path / "a.png")
 
 
 def test_the_commands_say_what_they_did(folder, environment):

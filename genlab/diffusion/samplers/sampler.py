@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from genlab.configuration import ConfigError
 from genlab.diffusion.denoiser import Denoiser
-from genlab.diffusion.grids import Grid, UniformLogSnr, UniformTime, first_time
+from genlab.diffusion.grids import Grid, UniformAngle, UniformTime, first_time
 from genlab.diffusion.paths import Path
 from genlab.diffusion.samplers.correctors import Corrector
 from genlab.diffusion.samplers.deterministic import DpmSolverPlusPlus
@@ -91,13 +91,13 @@ class Sampler:
         return self.grid_on(path).times(path, self.steps + (not self.denoise), start_time)
 
     def grid_on(self, path: Path) -> Grid:
-        """Returns the spacing of times on a path: the sampler's own, the solver's, or log-SNR where t does not suit.
+        """Returns the spacing of times on a path: the sampler's own, the solver's, or the angle where t does not suit.
 
         On EDM, 500 steps of reverse diffusion evenly spaced in t err by .19 in the covariance of normal data, in
-        log-SNR by .022.
+        log-SNR by .022, in the angle by .009.
         """
         if self.grid is None and self.solver.grid == UniformTime() and not path.evenly_timed:
-            return UniformLogSnr()
+            return UniformAngle()
         return self.grid or self.solver.grid
 
     def sample(self, path: Path, denoiser: Denoiser, key, shape: tuple[int, ...] | None = None, *, x=None,
