@@ -32,6 +32,7 @@ from launch.samples.arrays import read_arrays
 from launch.samples.diffusion import Request, _denoiser_of, draw, log_probability, make, operator_of
 from launch.samples.samplers import SAMPLERS, named_sampler
 from launch.samples.scores import extractor_of, scores
+from tests.launch import tiny
 from tests.launch.commands import run_command
 
 DIT = DiT(image_size=8, channels=1, num_classes=10, patch_size=4, width=16, depth=1, num_heads=2)
@@ -162,11 +163,18 @@ def test_samplers_are_known_by_name_and_take_steps():
             named_sampler(name, 5)
 
 
-def test_a_classifier_reads_the_samples(tmp_path):
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    """The folder of a classifier's run, and what its features are compared by."""
     from tests.launch.test_sample_images import CLASSIFIER
 
-    run(CLASSIFIER, tmp_path / "classifier")
-    extractor, classifier = extractor_of(str(tmp_path / "classifier"), fresh(DIGITS))
+    made = tmp_path_factory.mktemp("classifier")
+    run(CLASSIFIER, made)
+    return made, *extractor_of(str(made), fresh(DIGITS))
+
+
+def test_a_classifier_reads_the_samples(features):
+    _, extractor, classifier = features
     record, read = scores(fresh(DIGITS), SampleQuality(SAMPLER, samples=64, extractor=extractor), classifier)
     assert record.extractor.startswith("features of ") and len(record.extractor_hash) == 16
     assert 0 <= read["read_as_asked"].value < 0.6
@@ -177,20 +185,29 @@ def test_a_classifier_reads_the_samples(tmp_path):
     assert scores(fresh(DIGITS), quality, classifier, made)[1] == {}
     read = scores(fresh(DIGITS), quality, classifier, made | {"label": np.argmax(own, axis=1)})[1]
     assert read["read_as_asked"].value == 1.0
-    for features, experiment, message in (
-            (tmp_path / "classifier", POINTS, "reads images, and this run makes points"),
+
+
+def test_features_that_samples_have_not_are_a_one_line_error(features, tmp_path, monkeypatch):
+    for name, experiment, message in (
+            (features[0], POINTS, "reads images, and this run makes points"),
             ("weights.npz", DIGITS, r"Inception reads images of 3 channels, and the samples are of \(8, 8, 1\)"),
             (tmp_path / "nothing", DIGITS, "holds no run")):
         with pytest.raises(ConfigError, match=message):
-            extractor_of(str(features), fresh(experiment))
-    # The same classifier guides: samples move, and a run of another kind is refused.
+            extractor_of(str(name), fresh(experiment))
+    monkeypatch.setattr("launch.samples.scores.load_run", lambda folder: SimpleNamespace(experiment=tiny.get_config(8)))
+    with pytest.raises(ConfigError, match="gpt is a run of NextToken, which gives no features of images"):
+        extractor_of("gpt", fresh(DIGITS))
+
+
+def test_a_classifier_guides_samples(features, tmp_path):
+    classifier = features[2]
     plain, guided = (draw(fresh(DIGITS), Request(SAMPLER, 4, classifier=each, classifier_scale=50.0)).x
-                     for each in (None, load_run(tmp_path / "classifier")))
+                     for each in (None, classifier))
     assert np.abs(plain - guided).max() > 1e-3
     # It does not where noise is so loud that large scales blew up: sigma / alpha is 12 at t = .7, 1.6 at .35.
     denoisers = [_denoiser_of(DIGITS.objective, 1.0, each and each.experiment.objective, 50.0)
-                 for each in (None, load_run(tmp_path / "classifier"))]
-    variables = (fresh(DIGITS).variables, load_run(tmp_path / "classifier").variables)
+                 for each in (None, classifier)]
+    variables = (fresh(DIGITS).variables, classifier.variables)
     x, label = np.ones((2, 8, 8, 1), np.float32), np.array([3, 5])
     data_of = jax.jit(lambda v, t: [denoiser(v, label)(x, t).data for denoiser in denoisers])
     for t, same in ((0.7, True), (0.35, False)):
