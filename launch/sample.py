@@ -63,7 +63,7 @@ _CLASSIFIER_SCALE = flags.DEFINE_float("classifier_scale", 1.0, "Scale of that g
 _CLASSES = flags.DEFINE_list("classes", [], "Numbers of the classes to make, in turn; all by default.")
 _TASK = flags.DEFINE_enum("task", "generate", TASKS, "What a diffusion model is to do.")
 _STRENGTH = flags.DEFINE_float("strength", 0.5, "Of an edit: 1 keeps nothing of the image.")
-_CHUNK = flags.DEFINE_integer("chunk", 64, "Samples made at a time, as memory allows.", lower_bound=1)
+_CHUNK = flags.DEFINE_integer("chunk", 64, "Samples, or images of a task, at a time, as memory allows.", lower_bound=1)
 
 _TEXT_FLAGS = ("prompt", "tokens", "temperature", "top_k", "top_p", "samples")
 _IMAGE_FLAGS = ("images", "output")
@@ -71,7 +71,7 @@ _MOST_IMAGES = 256
 _DIFFUSION_FLAGS = ("sampler", "steps", "start", "guidance", "classes", "task", "strength", "chunk", "classifier",
                     "classifier_scale")
 # What a task does not read: held-out images have classes of their own, and codes are by the ODE alone.
-_OF_SAMPLES = ("classes", "classifier", "classifier_scale", "chunk")
+_OF_SAMPLES = ("classes", "classifier", "classifier_scale")
 _UNREAD = {"generate": ("strength",), "edit": _OF_SAMPLES,
            "interpolate": (*_OF_SAMPLES, "strength", "sampler", "steps", "guidance")}
 

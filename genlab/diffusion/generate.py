@@ -70,7 +70,7 @@ def generate(
         # The last chunk is filled up with the last label.
         label = np.pad(np.asarray(label, np.int32), (0, chunks * chunk - count), mode="edge")
 
-    tells = on_progress is not None and getattr(sampler, "steps", 0) >= _MANY_STEPS and _hears()
+    tells = on_progress is not None and tells_of_steps(sampler)
     program = _program(sampler, path, denoiser_of, (chunk, *shape), intermediates, mesh, tells)
     variables = program.put(variables)
     drawn = []
@@ -87,8 +87,13 @@ def generate(
     return Samples(x, np.concatenate([samples.trajectory for samples in drawn], axis=1)[:, :count], drawn[0].times)
 
 
-def _hears() -> bool:
-    """Whether a program can call this process back: JAX does so by way of a CPU, which it may be told to leave out."""
+def tells_of_steps(sampler: Sampler | AdaptiveOde) -> bool:
+    """Whether a program is to tell of its steps: they are many, and JAX can call this process back.
+
+    It does so by way of a CPU, which it may be told to leave out.
+    """
+    if getattr(sampler, "steps", 0) < _MANY_STEPS:
+        return False
     try:
         return bool(jax.local_devices(backend="cpu"))
     except RuntimeError:

@@ -13,7 +13,7 @@ import numpy as np
 
 from genlab.configuration import ConfigError
 from genlab.diffusion.editing import edit
-from genlab.diffusion.generate import generate
+from genlab.diffusion.generate import generate, tells_of_steps
 from genlab.diffusion.guidance import clean_classifier_guided, within
 from genlab.diffusion.inverse import NullSpace, solve_inverse
 from genlab.diffusion.likelihood import ProbabilityFlow, interpolate
@@ -113,7 +113,7 @@ def make(run: Trained, request: Request, path: Path, on_progress: Callable[[int,
     request.check(run.experiment, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if request.task != "generate":
-        return _restored(run, request, path)
+        return _restored(run, request, path, on_progress)
     points = not isinstance(run.experiment.objective, ImageDiffusion)
     frames = min(_FRAMES, getattr(request.sampler, "steps", _FRAMES)) if path.suffix == ".gif" or points else 0
     samples = draw(run, request, frames, on_progress)
@@ -202,61 +202,76 @@ def operator_of(task: str, shape: tuple[int, int, int]) -> Operator:
     return Colourisation()
 
 
-def _restored(run: Trained, request: Request, path: Path) -> str:
+def _restored(run: Trained, request: Request, path: Path, on_progress: Callable[[int, int], None] | None) -> str:
     """Rows of held-out images, of what is kept of them, and of what is made of that."""
     objective: ImageDiffusion = run.experiment.objective
     examples = held_out_images(run, request.count, request.seed)
-    x = objective.pixels.normalize(examples["image"])
-    label = jnp.asarray(examples["label"], jnp.int32) if objective.model.num_classes else None
-    key = stream_key(request.seed, "sample")
-    with run.program.plan.placing():
-        rows = {"image": x, **_TASKS.get(request.task, _measured)(run, request, x, label, key)}
+    batch = {"x": np.asarray(objective.pixels.normalize(examples["image"]))}
+    batch |= {"label": examples["label"].astype(np.int32)} if objective.model.num_classes else {}
+    batch |= {f"next_{name}": np.roll(array, -1, axis=0) for name, array in batch.items()}
+    rows = {"image": batch["x"], **_in_chunks(run, request, batch, on_progress)}
     pictures = {name: decoded(run, row) for name, row in rows.items()}
     if path.suffix == ".npz":
         np.savez_compressed(path, **pictures)
     else:
-        save_montage(np.concatenate(list(pictures.values())), len(x), path)
+        save_montage(np.concatenate(list(pictures.values())), len(batch["x"]), path)
     cost = f", {4 * _FLOW.steps} evaluations each way" if request.task == "interpolate" else _cost(request)
-    return f"{len(x)} held-out images, rows: {', '.join(rows)}{cost}"
+    return f"{len(batch['x'])} held-out images, rows: {', '.join(rows)}{cost}"
 
 
-def _measured(run, request, x, label, key) -> dict[str, jax.Array]:
+def _in_chunks(run: Trained, request: Request, batch: dict[str, np.ndarray],
+               on_progress: Callable[[int, int], None] | None) -> dict[str, np.ndarray]:
+    """What a task makes of images, so many at a time, by one program: the last chunk is filled up and cut."""
+    count = len(batch["x"])
+    size, done, found = min(request.chunk, count), 0, []
+    told = {}
+    if on_progress and request.task != "interpolate" and tells_of_steps(request.sampler):
+        told["on_steps"] = lambda steps: on_progress(
+            min(done + int(size * int(steps) / request.sampler.steps), count), count)
+    names: list[str] = []
+
+    @jax.jit
+    def rows_of(variables, chunk, key):
+        rows = _TASKS.get(request.task, _measured)(run.experiment.objective, request, told, variables, chunk, key)
+        names[:] = rows  # In this order, which a dict of jax.jit's has not.
+        return tuple(rows.values())
+
+    for i in range(0, count, size):
+        chunk = {name: np.resize(array[i:i + size], (size, *array.shape[1:])) for name, array in batch.items()}
+        with run.program.plan.placing():
+            rows = rows_of(run.variables, chunk, jax.random.fold_in(stream_key(request.seed, "sample"), i))
+        found.append(jax.device_get(rows))
+        done += size
+        if on_progress:
+            on_progress(min(done, count), count)
+    return {name: np.concatenate(chunks)[:count] for name, chunks in zip(names, zip(*found, strict=True), strict=True)}
+
+
+def _measured(objective, request: Request, told, variables, batch, key) -> dict[str, jax.Array]:
     """By NullSpace: of the methods of genlab/diffusion/inverse.py it and Replacement came out best on digits."""
-    objective = run.experiment.objective
+    x = batch["x"]
     operator = operator_of(request.task, x.shape[1:])
     y = operator.apply(x)
-
-    def solve(variables):
-        denoiser = objective.denoiser(variables, label, request.guidance)
-        return solve_inverse(request.sampler, objective.sampling_path(request.start), denoiser, operator, y, key,
-                             x.shape, NullSpace()).x
-
-    return {"measured": operator.pseudo_inverse(y), "restored": jax.jit(solve)(run.variables)}
+    denoiser = objective.denoiser(variables, batch.get("label"), request.guidance)
+    solved = solve_inverse(request.sampler, objective.sampling_path(request.start), denoiser, operator, y, key,
+                           x.shape, NullSpace(), **told)
+    return {"measured": operator.pseudo_inverse(y), "restored": solved.x}
 
 
-def _edited(run, request, x, label, key) -> dict[str, jax.Array]:
-    objective = run.experiment.objective
-
-    def change(variables):
-        denoiser = objective.denoiser(variables, label, request.guidance)
-        return edit(request.sampler, objective.sampling_path(request.start), denoiser, x, request.strength, key).x
-
-    return {f"edited by {request.strength:g}": jax.jit(change)(run.variables)}
+def _edited(objective, request: Request, told, variables, batch, key) -> dict[str, jax.Array]:
+    denoiser = objective.denoiser(variables, batch.get("label"), request.guidance)
+    path = objective.sampling_path(request.start)
+    edited = edit(request.sampler, path, denoiser, batch["x"], request.strength, key, **told)
+    return {f"edited by {request.strength:g}": edited.x}
 
 
-def _interpolated(run, request, x, label, key) -> dict[str, jax.Array]:
+def _interpolated(objective, request: Request, told, variables, batch, key) -> dict[str, jax.Array]:
     """Between each image and the next, by their codes, each with its own class."""
-    objective = run.experiment.objective
     fractions = np.linspace(0, 1, 7)
-    next_label = None if label is None else jnp.roll(label, -1)
-
-    def between(variables):
-        own = objective.denoiser(variables, label)
-        following = None if label is None else objective.denoiser(variables, next_label)
-        return interpolate(objective.sampling_path(request.start), own, x, jnp.roll(x, -1, axis=0), fractions, _FLOW,
-                           following)
-
-    found = jax.jit(between)(run.variables)
+    own = objective.denoiser(variables, batch.get("label"))
+    following = objective.denoiser(variables, batch["next_label"]) if "label" in batch else None
+    path = objective.sampling_path(request.start)
+    found = interpolate(path, own, batch["x"], batch["next_x"], fractions, _FLOW, following)
     return {f"{fraction:.0%}": row for fraction, row in zip(fractions, found, strict=True)}
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from genlab.configuration import ConfigError
 from genlab.data import Digits, EightGaussians, Images, Points
+from genlab.diffusion import generate as generation
 from genlab.diffusion.generate import ChunkProgram
 from genlab.diffusion.samplers import AdaptiveOde, Ddim, Sampler
 from genlab.evaluation import FeatureStatistics, Scoring, frechet_distance
@@ -129,13 +131,33 @@ def test_held_out_images_are_restored_edited_and_interpolated(task, rows, tmp_pa
 
 def test_ends_of_an_interpolation_have_their_own_classes(tmp_path, monkeypatch):
     """A network that never saw the label for none is not asked with it."""
-    told = []
-    monkeypatch.setattr(ImageDiffusion, "denoiser", lambda self, variables, label_B=None: told.append(label_B))
-    monkeypatch.setattr(diffusion, "interpolate", lambda path, own, x, *_: np.zeros((7, *x.shape)))
+    def ends(path, own, x, next_x, fractions, flow, following):
+        return jnp.stack([jnp.broadcast_to(label[:, None, None, None], x.shape) for label in 6 * [own] + [following]])
+
+    monkeypatch.setattr(ImageDiffusion, "denoiser", lambda self, variables, label_B=None: label_B)
+    monkeypatch.setattr(ImageDiffusion, "decode", lambda self, x: x)
+    monkeypatch.setattr(diffusion, "interpolate", ends)
     make(fresh(DIGITS), Request(SAMPLER, count=3, task="interpolate"), tmp_path / "rows.npz")
-    own, following = told
-    assert len(set(own.tolist())) > 1
-    np.testing.assert_array_equal(following, np.roll(own, -1))
+    arrays = np.load(tmp_path / "rows.npz")
+    assert len(np.unique(arrays["0%"])) > 1
+    np.testing.assert_array_equal(arrays["100%"], np.roll(arrays["0%"], -1, axis=0))
+
+
+def test_tasks_take_so_many_images_at_a_time_and_tell_of_them(tmp_path, monkeypatch):
+    """Interpolation draws nothing, so that its chunks are those of one."""
+    monkeypatch.setattr(generation, "_MANY_STEPS", 3)
+    rows, told = {}, []
+    for chunk in (2, 3):
+        make(fresh(DIGITS), Request(SAMPLER, count=3, task="interpolate", chunk=chunk), tmp_path / f"{chunk}.npz",
+             lambda *done: told.append(done))
+        rows[chunk] = dict(np.load(tmp_path / f"{chunk}.npz"))
+    assert told == [(2, 3), (3, 3), (3, 3)] and len(rows[2]) == 8
+    for name, array in rows[3].items():
+        np.testing.assert_array_equal(rows[2][name], array)
+    told.clear()
+    make(fresh(DIGITS), Request(SAMPLER, count=3, task="edit", chunk=2), tmp_path / "edited.npz",
+         lambda *done: told.append(done))
+    assert sorted(told) == [(0, 3), (1, 3), (2, 3), (2, 3), (3, 3), (3, 3)]
 
 
 @pytest.mark.parametrize(("experiment", "request_", "name", "message"), [
