@@ -54,7 +54,7 @@ from genlab.sweeps.progress import Bar
 from genlab.trained import load_run
 from genlab.training.program import enable_compilation_cache
 from launch import flags as command
-from launch.samples.arrays import read_arrays
+from launch.samples.arrays import FEWEST, made_by, read_arrays
 from launch.samples.samplers import SAMPLERS, named_sampler
 from launch.samples.scores import extractor_of, scores
 
@@ -72,7 +72,7 @@ _SAMPLER = flags.DEFINE_enum("sampler", "dpm_solver", list(SAMPLERS), "Of sample
 _STEPS = flags.DEFINE_integer("steps", None, "Of the sampler; by default its own number.", lower_bound=1)
 _GUIDANCE = flags.DEFINE_float("guidance", 1.0, "Scale of classifier-free guidance; 1 for none.", lower_bound=0.0)
 _SAMPLES = flags.DEFINE_integer("samples", 1_000, "Samples to score, at most as many as training examples; of points "
-                                "by default 10,000.", lower_bound=20)
+                                "by default 10,000.", lower_bound=FEWEST)
 _START = flags.DEFINE_float("start", None, "The time that samples end at, by default the experiment's; and that the "
                             "likelihood begins at, by default the smallest that was trained.")
 _ARRAYS = flags.DEFINE_string("arrays", None, "Samples to score in place of new ones: what launch.sample "
@@ -115,7 +115,7 @@ def main() -> int:
         name: {"mean": mean, "standard_error": None if math.isnan(error) else error}
         for name, (mean, error) in found.items()}
     if points:
-        said["points"] = {"made_by": settings or _settings(run, points)}
+        said["points"] = {"made_by": settings or made_by(run, points.draw)}
     if not _JSON.value:
         print(f"step {run.step} of {_WORKDIR.value}, on {_EXAMPLES.value or 'all'} held-out examples")
         _print_table(found)
@@ -124,7 +124,7 @@ def main() -> int:
     if samples:
         with bar:
             record, read = scores(run, samples, classifier, given, lambda name: bar.begin(f"comparing: {name}"))
-        settings = settings or _settings(run, samples)
+        settings = settings or made_by(run, samples.draw)
         read_as = {name: score._asdict() for name, score in read.items()}
         said["samples"] = record.to_json() | {"read": read_as, "made_by": settings}
         if not _JSON.value:
@@ -150,13 +150,6 @@ def _check_flags() -> None:
     for name in ("sampler", "steps", "start", "guidance", "samples"):
         if flags.FLAGS[name].present and not ("likelihood" in _READERS[name] and "likelihood" in _EVALUATION.value):
             raise ConfigError(f"--{name} does not go with --arrays, whose samples are made")
-
-
-def _settings(run, evaluation) -> dict[str, Any]:
-    """What makes the samples of an evaluation, by the names that launch.sample gives it."""
-    draw = evaluation.draw
-    return {"run": run.experiment.name, "step": run.step, "sampler": repr(draw.sampler), "guidance": draw.guidance,
-            "start": run.experiment.objective.sampling_path(draw.start).start}
 
 
 def _print_settings(settings: dict[str, Any]) -> None:

@@ -75,8 +75,7 @@ def generate(
     variables = program.put(variables)
     drawn = []
     for i in range(chunks):
-        if tells:
-            program.on_share = functools.partial(_tell, on_progress, i * chunk, chunk, count)
+        program.on_share = functools.partial(_tell, on_progress, i * chunk, chunk, count)  # Called if it tells.
         label_B = None if label is None else label[i * chunk:(i + 1) * chunk]
         drawn.append(jax.device_get(program(variables, jax.random.fold_in(key, i), label_B)))
         if on_progress is not None:

@@ -11,9 +11,16 @@ import numpy as np
 
 from genlab.configuration import ConfigError
 from genlab.objectives.diffusion import ScoreMatching
+from genlab.objectives.generation import Draw
 from genlab.trained import Trained
 
 FEWEST = 20  # samples that are scored
+
+
+def made_by(run: Trained, draw: Draw) -> dict[str, Any]:
+    """What makes samples of a run, as JSON has it: the settings of a file, and what stands below scores."""
+    return {"run": run.experiment.name, "step": run.step, "sampler": repr(draw.sampler),
+            "start": run.experiment.objective.sampling_path(draw.start).start, "guidance": draw.guidance}
 
 
 def write_arrays(path: Path, sample: np.ndarray, label: np.ndarray | None, settings: dict[str, Any]) -> None:

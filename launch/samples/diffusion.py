@@ -26,7 +26,7 @@ from genlab.objectives.generation import Draw
 from genlab.objectives.grey_levels import GreyLevels
 from genlab.randomness import stream_key
 from genlab.trained import Trained, load_splits
-from launch.samples.arrays import write_arrays
+from launch.samples.arrays import made_by, write_arrays
 from launch.samples.images import held_out_images
 
 TASKS = ("generate", "inpaint", "super_resolution", "colourise", "interpolate", "edit")
@@ -67,10 +67,15 @@ class Request:
     classifier_scale: float = 1.0
     start: float | None = None
 
+    @property
+    def draw(self) -> Draw:
+        """How a sample is made, but for the classifier."""
+        return Draw(self.sampler, self.guidance, self.start)
+
     def check(self, experiment: Any, path: Path) -> None:
         """Raises ConfigError, in one line, for what cannot be made of this run, or written to this path."""
         objective = experiment.objective
-        Draw(self.sampler, self.guidance, self.start).check(objective)
+        self.draw.check(objective)
         classes = self.num_classes(experiment)
         theirs = self.classifier and self.classifier.experiment
         if theirs and (not hasattr(theirs.objective, "probabilities")
@@ -179,9 +184,7 @@ def decoded(run: Trained, x: np.ndarray) -> np.ndarray:
 
 def settings_of(run: Trained, request: Request) -> dict[str, Any]:
     """What made samples, as JSON has it."""
-    settings = {"run": run.experiment.name, "step": run.step, "sampler": repr(request.sampler),
-                "start": run.experiment.objective.sampling_path(request.start).start, "guidance": request.guidance,
-                "seed": request.seed, "chunk": request.chunk}
+    settings = made_by(run, request.draw) | {"seed": request.seed, "chunk": request.chunk}
     if request.classifier:
         settings |= {"classifier": str(request.classifier.folder), "classifier_step": request.classifier.step,
                      "classifier_scale": request.classifier_scale}
